@@ -1,0 +1,3 @@
+"""What this checkout adds to the plugin: `pytester` for the plugin's own tests."""
+
+pytest_plugins = ["pytester"]

@@ -1,0 +1,7 @@
+"""`python -m iqa_robustness` is the console script."""
+
+import sys
+
+from iqa_robustness.cli import main
+
+sys.exit(main())

@@ -1,0 +1,286 @@
+"""What an attacker wants of a score, and the one door through which attacks reach the metric.
+
+The direction of a metric (lower is better) is handled here and nowhere else: every value an attack sees is
+*higher is what the attacker wants*, in units of the score range.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from iqa_robustness.attacks.projections import Budget
+from iqa_robustness.errors import AttackContractError, Where
+from iqa_robustness.metrics.base import MetricSpec
+from iqa_robustness.metrics.scoring import Scorer
+from iqa_robustness.streams import Streams
+
+
+class Goal(Protocol):
+    """Turns scores into values to maximise."""
+
+    def values(self, scores: Tensor, spec: MetricSpec) -> Tensor:
+        """(N,) scores in score units to (N,) values in units of diam, higher is what the attacker wants."""
+        ...
+
+    def reached(self, values: Tensor) -> Tensor:
+        """(N,) bool: where nothing more is wanted, so that the image can stop."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shift:
+    """Move the quality that the metric reports up (`raise`) or down (`lower`), as far as it goes."""
+
+    direction: Literal["raise", "lower"] = "raise"
+
+    def values(self, scores: Tensor, spec: MetricSpec) -> Tensor:
+        """The score towards (or away from) better, ÷ diam."""
+        return scores * ((spec.sign if self.direction == "raise" else -spec.sign) / spec.diam)
+
+    def reached(self, values: Tensor) -> Tensor:
+        """Nowhere: more is always wanted."""
+        return torch.zeros_like(values, dtype=torch.bool)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Towards:
+    """Hit a target score, in score units; an image stops once it is nearer than `tolerance` × diam."""
+
+    score: float
+    tolerance: float = 0.005
+
+    def values(self, scores: Tensor, spec: MetricSpec) -> Tensor:
+        """Minus the distance to the target, ÷ diam."""
+        return -(scores - self.score).abs() / spec.diam
+
+    def reached(self, values: Tensor) -> Tensor:
+        """Where the distance is within the tolerance."""
+        return values >= -self.tolerance
+
+
+RAISE, LOWER = Shift(direction="raise"), Shift(direction="lower")
+
+
+class BudgetExhausted(Exception):
+    """Every image has spent its forward passes; the attack template ends the run and keeps the best."""
+
+
+class Objective:
+    """The metric as an attack sees it: values to maximise, counted, budgeted, and with the best image remembered.
+
+    Args:
+        scorer: the metric in micro-batches.
+        goal: what the attacker wants.
+        clean: (N, 3, H, W), on the grid k/255; "row" below is an index into its first axis.
+        budget: which images are allowed.
+        streams: noise of a stochastic metric, and the images' names.
+        draws: forward passes averaged into one value (expectation over transformation); 1 for deterministic metrics.
+        max_forwards: forward passes each image may spend, None for no limit.
+        reserve: queries of each image that `values` and `values_and_gradients` leave unspent, for the final check.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        goal: Goal,
+        clean: Tensor,
+        budget: Budget,
+        streams: Streams,
+        *,
+        draws: int = 1,
+        max_forwards: int | None = None,
+        reserve: int = 0,
+    ) -> None:
+        count, device = len(clean), clean.device
+        self.scorer, self.goal, self.budget, self.streams = scorer, goal, budget, streams
+        self.clean = clean
+        self.draws = draws if scorer.metric.spec.stochastic else 1
+        self.max_forwards, self.reserve = max_forwards, reserve
+        self.forwards = torch.zeros(count, dtype=torch.int64, device=device)
+        self.backwards = torch.zeros(count, dtype=torch.int64, device=device)
+        self.gradient_finite = torch.ones(count, dtype=torch.bool, device=device)
+        self.gradient_nonzero = torch.zeros(count, dtype=torch.bool, device=device)
+        self.responded = torch.zeros(count, dtype=torch.bool, device=device)
+        self.clean_values: Tensor | None = None
+        self.best = clean.clone()
+        self.best_values = torch.full((count,), -torch.inf, device=device)
+        # The best floating-point image a gradient was taken at; its rounded form is scored when the attack ends.
+        self.iterate = clean.clone()
+        self.iterate_values = torch.full((count,), -torch.inf, device=device)
+        self.trace: list[float] = []
+        self._first: Tensor | None = None
+
+    def query_clean(self) -> Tensor:
+        """The values (N,) of the clean images; asked for once, `draws` forwards each."""
+        if self.clean_values is None:
+            self.clean_values = self.values(self.clean)
+        return self.clean_values.clone()
+
+    def values(self, candidates: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Query candidates, made admissible first; the best of each image is remembered.
+
+        Args:
+            candidates: (M, 3, H, W), any values.
+            rows: (M,) int64, the image each candidate belongs to, in any order and number; all in order when None.
+
+        Returns:
+            (M,) values; `draws` forwards each. Candidates whose image has no budget left are not evaluated: −inf.
+
+        Raises:
+            BudgetExhausted: no candidate can be paid for.
+            AttackContractError: a candidate holds NaN, or candidates and rows differ in number.
+        """
+        candidates = self._checked(candidates, rows)
+        images = self.budget.admit(candidates, self.clean if rows is None else self.clean[rows])
+        able = self._affordable(rows)
+        if able is None:
+            values = self._evaluate(images, rows)
+        else:
+            every = self._every_row() if rows is None else rows
+            values = torch.full((len(images),), -torch.inf, device=images.device)
+            values[able] = self._evaluate(images[able], every[able])
+        self._remember(images, values, rows)
+        return values
+
+    def values_and_gradients(self, images: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Values (M,) and gradients (M, 3, H, W) at floating-point images.
+
+        `draws` forwards and backwards an image, averaged. A gradient that is not finite is flagged and becomes zero.
+        The best iterate is remembered; the template scores its rounded form at the end.
+
+        Args:
+            images: (M, 3, H, W) in [0, 1].
+            rows: (M,) int64, distinct; all in order when None.
+
+        Raises:
+            BudgetExhausted: not every image can pay, with enough left for the final check of the result.
+            AttackContractError: an image holds NaN, images and rows differ in number, or a row appears twice.
+        """
+        images = self._checked(images, rows, distinct=True)
+        if self._affordable(rows) is not None:
+            raise BudgetExhausted
+        every = self._every_row() if rows is None else rows
+        streams = self.streams if rows is None else self.streams.select(rows)
+        values, gradients = torch.zeros(len(images), device=images.device), torch.zeros_like(images)
+        for _ in range(self.draws):
+            scores, slopes = self.scorer.scores_and_gradients(images, streams=streams)
+            values += self.goal.values(scores, self.scorer.metric.spec) / self.draws
+            gradients += self._in_goal_units(scores, slopes) / self.draws
+        self.forwards[every] += self.draws
+        self.backwards[every] += self.draws
+        finite = torch.isfinite(gradients).flatten(1).all(dim=1)
+        gradients = torch.nan_to_num(gradients, nan=0.0, posinf=0.0, neginf=0.0)
+        self.gradient_finite[every] &= finite
+        self.gradient_nonzero[every] |= gradients.flatten(1).any(dim=1)
+        self._note_response(values, rows)
+        better = values > self.iterate_values[every]
+        self.iterate[every] = torch.where(better[:, None, None, None], images, self.iterate[every])
+        self.iterate_values[every] = torch.where(better, values, self.iterate_values[every])
+        if self.clean_values is None and rows is None and torch.equal(images, self.clean):
+            self.clean_values = values.clone()
+            self._remember(images, values, rows)
+        if len(values):
+            self.trace.append(float(values.double().mean()))
+        return values, gradients
+
+    def unfinished(self) -> Tensor:
+        """Rows that have not reached the goal and can still pay for a query, (M,) int64."""
+        open_rows = ~self.goal.reached(self.best_values)
+        if self.max_forwards is not None:
+            open_rows &= self.forwards + (1 + self.reserve) * self.draws <= self.max_forwards
+        return open_rows.nonzero().flatten()
+
+    def _checked(self, images: Tensor, rows: Tensor | None, *, distinct: bool = False) -> Tensor:
+        """What an attack asks about, without its graph (an attack may use autograd of its own)."""
+        wanted = len(self.clean) if rows is None else len(rows)
+        if images.shape != (wanted, *self.clean.shape[1:]):
+            raise AttackContractError(
+                f"the attack asked about {tuple(images.shape)} for {wanted} rows of {tuple(self.clean.shape)}",
+                fix="give one candidate a row, each of the clean images' shape",
+            )
+        if distinct and rows is not None and len(rows.unique()) != len(rows):
+            raise AttackContractError("the attack asked for gradients of one image twice in a call")
+        broken = torch.isnan(images.detach()).flatten(1).any(dim=1)
+        if bool(broken.any()):
+            first = int(broken.nonzero()[0])
+            raise AttackContractError(
+                "the attack asked about an image that holds NaN",
+                where=Where(image=self.streams.ids[first if rows is None else int(rows[first])]),
+                fix="look for a division by a zero norm in the attack's step",
+            )
+        return images.detach().to(self.clean.dtype)
+
+    def _every_row(self) -> Tensor:
+        return torch.arange(len(self.clean), device=self.clean.device)
+
+    def _affordable(self, rows: Tensor | None) -> Tensor | None:
+        """(M,) bool, which candidates can be paid for; None when all can. A row that appears twice pays twice."""
+        if self.max_forwards is None:
+            return None
+        wanted = self._every_row() if rows is None else rows
+        able = self.forwards[wanted] + (_earlier(wanted) + 1 + self.reserve) * self.draws <= self.max_forwards
+        if bool(able.all()):
+            return None
+        if not bool(able.any()):
+            raise BudgetExhausted
+        return able
+
+    def _evaluate(self, images: Tensor, rows: Tensor | None) -> Tensor:
+        every = self._every_row() if rows is None else rows
+        values = torch.zeros(len(images), device=images.device)
+        for turn in self._turns(rows):
+            streams = self.streams if rows is None else self.streams.select(rows[turn])
+            for _ in range(self.draws):
+                scores = self.scorer.scores(images[turn], streams=streams)
+                values[turn] += self.goal.values(scores, self.scorer.metric.spec) / self.draws
+        self.forwards.index_add_(0, every, torch.full_like(every, self.draws))
+        self._note_response(values, rows)
+        return values
+
+    def _turns(self, rows: Tensor | None) -> list[Tensor | slice]:
+        """Parts of a query. One that draws takes each image once: else companions decide which draw is whose."""
+        if rows is None or not self.scorer.metric.spec.stochastic or not len(rows):
+            return [slice(None)]
+        turn = _earlier(rows)
+        return [(turn == number).nonzero().flatten() for number in range(int(turn.max()) + 1)]
+
+    def _note_response(self, values: Tensor, rows: Tensor | None) -> None:
+        """Remember which images ever gave another value than on the first look at all of them."""
+        if rows is None:
+            if self._first is None:
+                self._first = values.clone()
+            self.responded |= values != self._first
+        elif self._first is not None:
+            differs = (values != self._first[rows]).to(torch.int64)
+            self.responded |= torch.zeros_like(self.forwards).index_add_(0, rows, differs) > 0
+
+    def _remember(self, images: Tensor, values: Tensor, rows: Tensor | None) -> None:
+        """Keep each image's best candidate, the first of equal ones; no data leaves the device."""
+        if not len(values):
+            return
+        if rows is not None:
+            nowhere = len(values)
+            peak = torch.full_like(self.best_values, -torch.inf).scatter_reduce(0, rows, values, "amax")
+            places = torch.arange(nowhere, device=values.device)
+            places = torch.where(values == peak[rows], places, nowhere)
+            first = torch.full_like(self.forwards, nowhere).scatter_reduce(0, rows, places, "amin")
+            images, values = images[first.clamp(max=nowhere - 1)], peak
+        better = values > self.best_values
+        self.best = torch.where(better[:, None, None, None], images, self.best)
+        self.best_values = torch.where(better, values, self.best_values)
+
+    def _in_goal_units(self, scores: Tensor, slopes: Tensor) -> Tensor:
+        """Chain rule through the goal, which maps each score on its own."""
+        with torch.enable_grad():
+            leaf = scores.detach().requires_grad_(True)
+            (factor,) = torch.autograd.grad(self.goal.values(leaf, self.scorer.metric.spec).sum(), leaf)
+        return slopes * factor[:, None, None, None]
+
+
+def _earlier(rows: Tensor) -> Tensor:
+    """How often each row appeared before its place, (M,) int64."""
+    return (rows[:, None] == rows[None, :]).tril(-1).sum(dim=1)

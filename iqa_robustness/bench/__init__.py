@@ -1,0 +1,1 @@
+"""Cells: what is computed, from which stages, and by whom."""

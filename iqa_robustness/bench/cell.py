@@ -1,0 +1,59 @@
+"""A cell: one experiment, small enough to compute, store and judge on its own."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One (metric, defense, attack, strength, scenario, data set) with the sizes that the profile sets.
+
+    metric, defense, attack: names as their registries resolve them; attack and strength are empty in scenario `clean`.
+    scenario: `clean` (no attack), `nonadaptive` (the attack knows the metric alone), `adaptive` (it attacks the
+        defended metric), `certified` (a certified defense under non-adaptive attacks).
+    goal: the attacker wants to `raise` or to `lower` the reported quality.
+    dataset: reference as `datasets.load` takes it.     images: how many of it, None for all.
+    size: (height, width) the images are fitted to.     queries: budget of query attacks, forwards an image.
+    max_forwards: limit for every attack, None for none.
+    draws: forward passes an attack averages for one value of a stochastic target (EOT).
+    n0, n: selection and estimation samples of certified defenses.
+    seed: of everything random.
+    """
+
+    metric: str
+    defense: str
+    attack: str = ""
+    strength: str = ""
+    scenario: str
+    goal: str = "raise"
+    dataset: str
+    images: int | None
+    size: tuple[int, int]
+    queries: int
+    max_forwards: int | None = None
+    draws: int
+    n0: int
+    n: int
+    seed: int = 0
+
+    @property
+    def id(self) -> str:
+        """`metric/defense/attack/strength`, without the empty ones: the item's id and what `-k` matches."""
+        return "/".join(part for part in (self.metric, self.defense, self.attack, self.strength) if part)
+
+    @property
+    def name(self) -> str:
+        """The id with scenario and goal: unique in a run."""
+        return f"{self.scenario}:{self.id}" + ("" if self.goal == "raise" else f":{self.goal}")
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """Metric and defense."""
+        return self.metric, self.defense
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """All fields as JSON values."""
+        return {**asdict(self), "size": [*self.size]}

@@ -1,0 +1,205 @@
+"""Which cells a run consists of: registered names, a profile, and what the user selected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from iqa_robustness import attacks, defenses, metrics
+from iqa_robustness.axes import GOALS, SCENARIOS
+from iqa_robustness.bench.cell import Cell
+from iqa_robustness.bench.profiles import Profile
+from iqa_robustness.errors import UnknownNameError
+from iqa_robustness.registry import Registry
+
+Patterns = tuple[str, ...]
+# Which kinds of defense a scenario is about.
+KINDS = {
+    "clean": ("none", "purification", "certified", "training"),
+    "nonadaptive": ("none", "purification", "training"),
+    "adaptive": ("purification", "certified", "training"),
+    "certified": ("certified",),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What the user asked for: names or fnmatch patterns for each axis; empty is everything the profile has."""
+
+    metric: Patterns = ()
+    defense: Patterns = ()
+    attack: Patterns = ()
+    strength: Patterns = ()
+    scenario: Patterns = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What options override of the profile; None keeps the profile's number.
+
+    dataset: reference of the images.
+    images: images a cell.
+    max_queries: forwards an image, for every attack.
+    seed: of everything random.
+    """
+
+    dataset: str = "mini"
+    images: int | None = None
+    max_queries: int | None = None
+    seed: int = 0
+
+
+def check_selection(selection: Selection) -> None:
+    """Raise UnknownNameError for a name or pattern that can select nothing."""
+    _matching(metrics.registry, selection.metric)
+    _matching(defenses.registry, selection.defense)
+    _matching(attacks.registry, selection.attack)
+    for patterns, kind, choices in (
+        (selection.strength, "strength", attacks.STRENGTHS),
+        (selection.scenario, "scenario", SCENARIOS),
+    ):
+        for pattern in patterns:
+            if not any(fnmatchcase(choice, pattern) for choice in choices):
+                raise UnknownNameError(kind, pattern, choices)
+
+
+def cells(
+    *,
+    scenario: str,
+    profile: Profile,
+    sizes: Sizes,
+    user: Selection,
+    suite: Selection | None = None,
+    goal: str = "raise",
+) -> list[Cell]:
+    """The cells of one scenario, sorted by metric, defense, attack and strength.
+
+    Args:
+        scenario: one of `SCENARIOS`.
+        profile: sizes and default metrics.
+        sizes: what overrides them.
+        user: from the command line or ini file.
+        suite: what the test function is about; both must be met. A metric that only the suite names is taken too.
+        goal: `raise` or `lower`.
+
+    Raises:
+        UnknownNameError: a name that no registry has, also one of the suite's.
+    """
+    suite = suite or Selection()
+    for kind, name, choices in (("scenario", scenario, SCENARIOS), ("goal", goal, GOALS)):
+        if name not in choices:
+            raise UnknownNameError(kind, name, choices)
+    check_selection(suite)
+    if not _chosen(scenario, user.scenario) or not _chosen(scenario, suite.scenario):
+        return []
+    result: list[Cell] = []
+    for metric in _metrics(profile, user, suite):
+        for defense in _both(defenses.registry, user.defense, suite.defense):
+            kind = defenses.registry.resolve(defense).kind
+            if kind not in KINDS[scenario]:
+                continue
+            for attack, strength in _attacks(scenario, user, suite):
+                if _cut(profile, user, metric, defense, attack, strength):
+                    continue
+                result.append(_cell(metric, defense, attack, strength, kind, scenario, goal, profile, sizes))
+    return result
+
+
+def _cell(
+    metric: str,
+    defense: str,
+    attack: str,
+    strength: str,
+    kind: str,
+    scenario: str,
+    goal: str,
+    profile: Profile,
+    sizes: Sizes,
+) -> Cell:
+    access = attacks.registry.resolve(attack).access if attack else "white-box"
+    images = profile.images(access=access, certified=kind == "certified")
+    if sizes.images is not None:
+        images = sizes.images
+    elif metric in profile.limits:
+        images = min(images or profile.limits[metric].images, profile.limits[metric].images)
+    queries = profile.queries if sizes.max_queries is None else min(profile.queries, sizes.max_queries)
+    return Cell(
+        metric=metric,
+        defense=defense,
+        attack=attack,
+        strength=strength,
+        scenario=scenario,
+        goal=goal,
+        dataset=sizes.dataset,
+        images=images,
+        size=profile.size,
+        queries=queries,
+        max_forwards=sizes.max_queries,
+        draws=profile.draws,
+        n0=profile.n0,
+        n=profile.n,
+        seed=sizes.seed,
+    )
+
+
+def _metrics(profile: Profile, user: Selection, suite: Selection) -> list[str]:
+    if user.metric:
+        named = _matching(metrics.registry, user.metric)
+        return [name for name in named if _chosen(name, suite.metric)]
+    return _matching(metrics.registry, suite.metric) if suite.metric else sorted(profile.metrics)
+
+
+def _attacks(scenario: str, user: Selection, suite: Selection) -> list[tuple[str, str]]:
+    if scenario == "clean":
+        return [("", "")]
+    return [
+        (attack, strength)
+        for attack in _both(attacks.registry, user.attack, suite.attack)
+        for strength in attacks.STRENGTHS
+        if _chosen(strength, user.strength) and _chosen(strength, suite.strength)
+    ]
+
+
+def _cut(profile: Profile, user: Selection, metric: str, defense: str, attack: str, strength: str) -> bool:
+    """Whether the profile leaves a cell of a slow metric out; what the user names is never left out."""
+    limit = profile.limits.get(metric)
+    if limit is None:
+        return False
+    return (
+        (not user.defense and defense not in limit.defenses)
+        or (bool(attack) and not user.attack and attack not in limit.attacks)
+        or (bool(strength) and not user.strength and strength not in limit.strengths)
+    )
+
+
+def _both(registry: Registry, user: Patterns, suite: Patterns) -> list[str]:  # type: ignore[type-arg]
+    """Names that the user's patterns select and the suite's admit."""
+    named = _matching(registry, user or suite)
+    return [name for name in named if _chosen(name, suite)]
+
+
+def _chosen(name: str, patterns: Patterns) -> bool:
+    return not patterns or any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _matching(registry: Registry, patterns: Patterns) -> list[str]:  # type: ignore[type-arg]
+    """Registered names that match, and `package.module:Class` references as they are; all names without patterns."""
+    known = registry.names()
+    if not patterns:
+        return known
+    chosen: set[str] = set()
+    for pattern in patterns:
+        found = {name for name in known if fnmatchcase(name, pattern)}
+        if not found:
+            found = {registry.resolve(pattern).name}
+        chosen |= found
+    return sorted(chosen)
+
+
+def parsed_patterns(text: Sequence[str] | str | None) -> Patterns:
+    """`"flip, jpeg"` to `("flip", "jpeg")`; lists are flattened, blanks dropped."""
+    if not text:
+        return ()
+    parts = [text] if isinstance(text, str) else text
+    return tuple(name for part in parts for name in (piece.strip() for piece in part.split(",")) if name)

@@ -1,0 +1,119 @@
+"""Profiles: how much of the benchmark a run does; every number can be overridden by an option."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from iqa_robustness.errors import UnknownNameError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """What a slow metric is cut down to, on each axis where the user names nothing.
+
+    images: at most so many.
+    attacks, defenses, strengths: only these.
+    """
+
+    images: int
+    attacks: tuple[str, ...]
+    defenses: tuple[str, ...]
+    strengths: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Sizes of a run.
+
+    white_box_images, query_images, certified_images: images a cell of the kind uses, None for the whole data set.
+    size: (height, width) in pixels.
+    queries: score queries an image.
+    n0, n: samples of certified defenses.
+    draws: forward passes averaged for one value of a stochastic target (EOT).
+    metrics: run when no `--iqa-metric` is given.
+    limits: cuts for slow metrics.
+    """
+
+    name: str
+    white_box_images: int | None
+    query_images: int
+    certified_images: int
+    size: tuple[int, int]
+    queries: int
+    n0: int
+    n: int
+    draws: int
+    metrics: tuple[str, ...] = ("compact", "lite0")
+    limits: dict[str, Limit] = field(default_factory=dict)
+
+    def images(self, *, access: str, certified: bool) -> int | None:
+        """Images of a cell by its attack's access and its defense's kind."""
+        if certified:
+            return self.certified_images
+        return self.query_images if access == "black-box" else self.white_box_images
+
+
+_PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile(
+            name="smoke",
+            white_box_images=None,
+            query_images=8,
+            certified_images=4,
+            size=(192, 256),
+            queries=300,
+            n0=20,
+            n=200,
+            draws=2,
+            limits={
+                "lite0": Limit(images=8, attacks=("ifgsm",), defenses=("none", "flip", "jpeg"), strengths=("medium",))
+            },
+        ),
+        Profile(
+            name="standard",
+            white_box_images=200,
+            query_images=50,
+            certified_images=20,
+            size=(384, 512),
+            queries=2_000,
+            n0=100,
+            n=1_000,
+            draws=8,
+        ),
+        Profile(
+            name="paper",
+            white_box_images=1_000,
+            query_images=50,
+            certified_images=10,
+            size=(384, 512),
+            queries=10_000,
+            n0=100,
+            n=1_000,
+            draws=8,
+        ),
+        Profile(
+            name="purification-study",
+            white_box_images=200,
+            query_images=200,
+            certified_images=200,
+            size=(299, 299),
+            queries=10_000,
+            n0=100,
+            n=1_000,
+            draws=8,
+        ),
+    )
+}
+
+
+def profile(name: str) -> Profile:
+    """A profile by name. Raises UnknownNameError."""
+    if name not in _PROFILES:
+        raise UnknownNameError("profile", name, _PROFILES)
+    return _PROFILES[name]
+
+
+def names() -> list[str]:
+    """All profiles."""
+    return [*_PROFILES]

@@ -1,0 +1,1 @@
+"""Who computes cells: this process, or a cluster."""

@@ -1,0 +1,131 @@
+"""Where a stage takes its images from: the data set, an attack's result, or the placebo of one."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from iqa_robustness.attacks.projections import Linf
+from iqa_robustness.datasets.base import View
+from iqa_robustness.errors import ConfigurationError
+from iqa_robustness.images import encode_png, from_uint8, read_pixels, to_uint8
+from iqa_robustness.store import Entry
+from iqa_robustness.streams import Streams
+
+
+class Source(ABC):
+    """Images in a fixed order, read in slices. `document` identifies them in a key."""
+
+    ids: Sequence[str]
+    document: dict[str, Any]
+
+    @abstractmethod
+    def batch(self, rows: range) -> Tensor:
+        """(len(rows), 3, H, W) float32 on the grid k/255."""
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.ids)
+
+
+class Clean(Source):
+    """The data set's own images."""
+
+    def __init__(self, view: View) -> None:
+        if not len(view):
+            raise ConfigurationError(
+                f"no images of data set {view.name!r} are chosen", fix="give --iqa-images at least 1"
+            )
+        self.view = view
+        self.ids = [item.id for item in view.items]
+        self.document = {"clean": view.digest}
+
+    def batch(self, rows: range) -> Tensor:
+        """Read from the data set."""
+        return self.view.batch(rows)
+
+
+class Stored(Source):
+    """Images of a store entry: a tar of PNG files named by their place."""
+
+    def __init__(self, entry: Entry, ids: Sequence[str]) -> None:
+        self.entry = entry
+        self.ids = ids
+        self.document = {"entry": entry.digest}
+        self._pixels: list[np.ndarray] | None = None
+
+    def batch(self, rows: range) -> Tensor:
+        """Decoded from the entry; the compressed file is verified and read once."""
+        if self._pixels is None:
+            self._pixels = stored_pixels(self.entry)
+        return torch.stack([from_uint8(self._pixels[row]) for row in rows])
+
+
+class Placebo(Source):
+    """The clean images under random signs of the attack's l∞, rounded alike: what noise of that size does.
+
+    linf: (N,) size for each image, in units of 1.
+    """
+
+    def __init__(self, clean: Clean, linf: np.ndarray, *, seed: int) -> None:
+        self.clean = clean
+        self.ids = clean.ids
+        self.levels = [round(float(size) * 255) for size in linf]
+        self.document = {"placebo": clean.document, "levels": self.levels, "seed": seed}
+
+    def batch(self, rows: range) -> Tensor:
+        """Clean images plus signs; the signs depend on the image and the seed, not on the size."""
+        images = self.clean.batch(rows)
+        streams = Streams(f"placebo/{self.document['seed']}", [self.ids[row] for row in rows])
+        signs = streams.signs(*images.shape[1:])
+        sizes = torch.tensor([self.levels[row] / 255 for row in rows])[:, None, None, None]
+        moved = images + signs * sizes
+        return torch.cat(
+            [
+                Linf(epsilon=self.levels[row] / 255).admit(moved[place : place + 1], images[place : place + 1])
+                for place, row in enumerate(rows)
+            ]
+        )
+
+
+class ImageTar:
+    """Writes images as PNG files into an uncompressed tar, one at a time; equal images give equal bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115 - closed by `close`
+        self._count = 0
+
+    def add(self, images: Tensor) -> None:
+        """Append (N, 3, H, W) images on the grid k/255."""
+        for pixels in to_uint8(images):
+            data = encode_png(pixels)
+            info = tarfile.TarInfo(f"{self._count:06d}.png")
+            info.size = len(data)
+            self._tar.addfile(info, io.BytesIO(data))
+            self._count += 1
+
+    def close(self) -> Path:
+        """Finish the file and return its path."""
+        self._tar.close()
+        return self.path
+
+
+def stored_pixels(entry: Entry) -> list[np.ndarray]:
+    """The images of an adversarial stage in order, (H, W, 3) uint8 each. Raises CorruptEntryError."""
+    return read_image_tar(entry.read("images.tar"))
+
+
+def read_image_tar(data: bytes) -> list[np.ndarray]:
+    """All images of an `ImageTar` in order, (H, W, 3) uint8 each."""
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        members = [(member.name, tar.extractfile(member)) for member in tar.getmembers()]
+        return [read_pixels(file.read(), name=name) for name, file in members if file is not None]

@@ -1,0 +1,251 @@
+"""The steps a cell is made of, each computed once and shared by all cells that need it.
+
+adversarial(metric, attack) ──▶ scores(pair, its images) ─┐
+scores(pair, clean) · scores(pair, placebo) ──────────────┴──▶ the cell's record
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import safetensors.numpy
+from torch import Tensor
+
+from iqa_robustness.attacks.base import Attack
+from iqa_robustness.attacks.objectives import LOWER, RAISE
+from iqa_robustness.bench.devices import Numerics
+from iqa_robustness.bench.pair import Pair
+from iqa_robustness.bench.sources import Clean, ImageTar, Source, Stored
+from iqa_robustness.defenses.base import PurifiedMetric
+from iqa_robustness.defenses.certified.smoothing import SmoothedMetric
+from iqa_robustness.errors import MissingCellError
+from iqa_robustness.metrics.base import Metric
+from iqa_robustness.metrics.scoring import Scorer, transformed
+from iqa_robustness.similarity import l2, linf, psnr, ssim
+from iqa_robustness.store import Entry, Key, Store, document_of
+from iqa_robustness.streams import Streams
+
+Columns = dict[str, np.ndarray]
+_VALUES = "values.safetensors"
+
+
+class Progress(Protocol):
+    """Told how far a stage is."""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Take in the stage's name, images done, images in all."""
+        ...
+
+
+def no_progress(stage: str, done: int, total: int) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stages:
+    """Computes stages, or takes them from the store.
+
+    store: where they are kept.
+    numerics: device and micro-batch.
+    compute: False to raise MissingCellError instead of computing.
+    progress: told after every micro-batch.
+    """
+
+    store: Store
+    numerics: Numerics
+    compute: bool = True
+    progress: Progress = no_progress
+
+    def adversarial(
+        self, attack: Attack, pair: Pair, clean: Clean, *, adaptive: bool, goal: str, cell: Mapping[str, Any]
+    ) -> Entry:
+        """Images of an attack on the pair's metric, or (adaptive) on the defended one.
+
+        Values: clean_values, values (in units of diam), forwards, backwards, three flags, ssim, psnr, linf, l2, trace.
+        Files: values.safetensors, images.tar.
+
+        Args:
+            attack: configured.
+            pair: its metric, or the whole of it, is the target.
+            clean: the images.
+            adaptive: attack the defended metric.
+            goal: `raise` or `lower`.
+            cell: `draws`, `max_forwards` and `seed`.
+        """
+        target = pair.document if adaptive else {"metric": pair.subject.document}
+        metric = pair.guarded if adaptive else pair.subject.metric
+        document = {
+            "stage": "adversarial",
+            "schema": 1,
+            "attack": document_of(attack),
+            "goal": goal,
+            "target": target,
+            "images": clean.document,
+            # Deterministic targets are not averaged: the number of draws must not split their cells.
+            "draws": cell["draws"] if metric.spec.stochastic else 1,
+            "max_forwards": cell["max_forwards"],
+            "seed": cell["seed"],
+            "numerics": self.numerics.document,
+        }
+
+        def compute(key: Key) -> dict[str, bytes | Path]:
+            return self._attack(attack, metric, clean, key)
+
+        return self._stage(f"attack {attack.name} on {pair.subject.name}", Key(document), compute)
+
+    def scores(self, pair: Pair, source: Source, clean: Clean, *, seed: int) -> Columns:
+        """Scores of the pair on some images.
+
+        Columns: scores; ssim_purified, psnr_purified (against the clean image, NaN where pixels do not correspond);
+        for certified defenses lower, upper, radius, abstained, draws (N, n).
+        """
+        document = {
+            "stage": "scores",
+            "schema": 1,
+            "target": pair.document,
+            "images": source.document,
+            "clean": clean.document,
+            "seed": seed,
+            "numerics": self.numerics.document,
+        }
+
+        def compute(key: Key) -> dict[str, bytes | Path]:
+            parts: list[Columns] = []
+            for rows in self._chunks(source, f"scores of {pair.subject.name} behind {pair.defense_name}"):
+                images, originals = (self._on_device(s.batch(rows)) for s in (source, clean))
+                streams = Streams(f"{key.digest}/{seed}", [source.ids[r] for r in rows], device=self.numerics.device)
+                parts.append(self._scored(pair, images, originals, streams))
+            return {_VALUES: _pack(_joined(parts))}
+
+        return _unpack(self._stage(f"scores of {pair.subject.name}", Key(document), compute))
+
+    def values(self, entry: Entry) -> Columns:
+        """The columns of an adversarial stage."""
+        return _unpack(entry)
+
+    def _attack(self, attack: Attack, metric: Metric, clean: Clean, key: Key) -> dict[str, bytes | Path]:
+        scratch = self.store.scratch()
+        tar = ImageTar(scratch / "images.tar")
+        parts: list[Columns] = []
+        traces: list[tuple[int, tuple[float, ...]]] = []
+        try:
+            for rows in self._chunks(clean, f"attack {attack.name} on {metric.spec.name}"):
+                result = attack(
+                    metric,
+                    self._on_device(clean.batch(rows)),
+                    seed=key.document["seed"],
+                    ids=[clean.ids[row] for row in rows],
+                    goal=RAISE if key.document["goal"] == "raise" else LOWER,
+                    draws=key.document["draws"],
+                    max_forwards=key.document["max_forwards"],
+                    micro_batch=self.numerics.micro_batch,
+                    key=key.digest,
+                )
+                tar.add(result.images)
+                traces.append((len(rows), result.trace))
+                parts.append(
+                    {
+                        "clean_values": _array(result.clean_values),
+                        "values": _array(result.values),
+                        "forwards": _array(result.forwards),
+                        "backwards": _array(result.backwards),
+                        "gradient_finite": _array(result.gradient_finite),
+                        "gradient_nonzero": _array(result.gradient_nonzero),
+                        "responded": _array(result.responded),
+                        "ssim": _array(ssim(result.clean, result.images)),
+                        "psnr": _array(psnr(result.clean, result.images)),
+                        "linf": _array(linf(result.clean, result.images)),
+                        "l2": _array(l2(result.clean, result.images)),
+                    }
+                )
+            columns = {**_joined(parts), "trace": _mean_trace(traces)}
+            return {_VALUES: _pack(columns), "images.tar": tar.close()}
+        except BaseException:
+            tar.close()
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+
+    def _scored(self, pair: Pair, images: Tensor, originals: Tensor, streams: Streams) -> Columns:
+        guarded, size = pair.guarded, self.numerics.micro_batch
+        unknown = np.full(len(images), np.nan)
+        columns: Columns = {"ssim_purified": unknown, "psnr_purified": unknown}
+        if isinstance(guarded, SmoothedMetric):
+            found = guarded.certify(images, streams=streams, micro_batch=size)
+            for name in ("scores", "lower", "upper", "radius", "abstained", "draws"):
+                columns[name] = _array(getattr(found, name))
+            return columns
+        if isinstance(guarded, PurifiedMetric):
+            images = transformed(guarded.purified, images, size=size, streams=streams)
+            if pair.defense.keeps_geometry:
+                columns["ssim_purified"] = _array(ssim(originals, images))
+                columns["psnr_purified"] = _array(psnr(originals, images))
+        columns["scores"] = _array(Scorer(metric=guarded.metric, micro_batch=size).scores(images, streams=streams))
+        return columns
+
+    def _stage(self, label: str, key: Key, compute: Callable[[Key], dict[str, bytes | Path]]) -> Entry:
+        found = self.store.get(key)
+        if found is not None:
+            return found
+        if not self.compute:
+            raise MissingCellError(
+                f"a stage is not in the store {self.store.url}: {label}",
+                fix="run without --iqa-from-store to compute it, or give the store that holds it",
+            )
+        with self.store.lock(key):
+            found = self.store.get(key)
+            if found is not None:
+                return found
+            started = time.time()
+            files = compute(key)
+            try:
+                return self.store.put(key, files, volatile={"seconds": time.time() - started, "label": label})
+            finally:
+                for content in files.values():
+                    if isinstance(content, Path):
+                        shutil.rmtree(content.parent, ignore_errors=True)
+
+    def _chunks(self, source: Source, stage: str) -> Iterator[range]:
+        """Slices of a source, one micro-batch each; progress is told before each and at the end."""
+        size, total = self.numerics.micro_batch, len(source)
+        for start in range(0, total, size):
+            self.progress(stage, start, total)
+            yield range(start, min(start + size, total))
+        self.progress(stage, total, total)
+
+    def _on_device(self, images: Tensor) -> Tensor:
+        return images.to(self.numerics.device)
+
+
+def stored_images(entry: Entry, clean: Clean) -> Stored:
+    """The images of an adversarial stage, in the clean images' order."""
+    return Stored(entry, clean.ids)
+
+
+def _array(values: Tensor) -> np.ndarray:
+    array: np.ndarray = values.detach().cpu().numpy()
+    return array.astype(np.float64) if array.dtype == np.float32 else array
+
+
+def _joined(parts: list[Columns]) -> Columns:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _mean_trace(traces: list[tuple[int, tuple[float, ...]]]) -> np.ndarray:
+    """Mean over images of traces that are means over chunks; cut to the shortest where images stopped early."""
+    length = min(len(trace) for _, trace in traces)
+    total = sum(count for count, _ in traces)
+    return sum((count / total) * np.asarray(trace[:length], np.float64) for count, trace in traces) + np.zeros(length)
+
+
+def _pack(columns: Columns) -> bytes:
+    return safetensors.numpy.save({name: np.ascontiguousarray(values) for name, values in columns.items()})
+
+
+def _unpack(entry: Entry) -> Columns:
+    return safetensors.numpy.load(entry.read(_VALUES))

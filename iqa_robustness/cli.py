@@ -1,0 +1,87 @@
+"""The console script `iqa-robustness`: what is better said on a command line than in a pytest run."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+from iqa_robustness import __version__, attacks, datasets, defenses, metrics
+from iqa_robustness.errors import IqaRobustnessError
+from iqa_robustness.registry import Entry, Registry
+
+_KINDS: dict[str, Registry] = {  # type: ignore[type-arg]
+    "metrics": metrics.registry,
+    "attacks": attacks.registry,
+    "defenses": defenses.registry,
+    "datasets": datasets.registry,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand; returns its exit code, that of `errors.ExitCode` for errors of ours."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.run is _list:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.rest = rest
+    try:
+        return int(options.run(options))
+    except IqaRobustnessError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return int(error.exit_code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="iqa-robustness", description="Robustness of image-quality metrics under adversarial attacks."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    listing = commands.add_parser("list", help="what is registered: metrics, attacks, defenses, data sets")
+    listing.add_argument("kind", nargs="?", choices=[*_KINDS], help="only these")
+    listing.add_argument("--json", action="store_true", help="machine-readable")
+    listing.set_defaults(run=_list)
+
+    training = commands.add_parser("train", help="train what the package ships").add_subparsers(
+        title="what", required=True, metavar="WHAT"
+    )
+    head = training.add_parser(
+        "metric-head", add_help=False, help="the bundled metrics: the MOS head of lite0, or compact"
+    )
+    head.set_defaults(run=_deferred("iqa_robustness.training.metric_head", head.prog))
+    return parser
+
+
+def _deferred(module_name: str, prog: str) -> Callable[[argparse.Namespace], int]:
+    """A subcommand whose arguments live beside its code, which imports torch: only that subcommand pays for it."""
+
+    def run(options: argparse.Namespace) -> int:
+        module = importlib.import_module(module_name)
+        parser = argparse.ArgumentParser(prog=prog, description=module.__doc__)
+        module.add_arguments(parser)
+        return int(module.run(parser.parse_args(options.rest)))
+
+    return run
+
+
+def _list(options: argparse.Namespace) -> int:
+    chosen = {kind: _KINDS[kind] for kind in ([options.kind] if options.kind else _KINDS)}
+    if options.json:
+        print(json.dumps({kind: [asdict(entry) for entry in registry] for kind, registry in chosen.items()}, indent=1))
+        return 0
+    for number, (kind, registry) in enumerate(chosen.items()):
+        entries: list[Entry] = [*registry]
+        width = max(len(entry.name) for entry in entries)
+        print(("\n" if number else "") + kind)
+        for entry in entries:
+            print(f"  {entry.name:<{width}}  {entry.summary}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""The contract of a data set: samples with a score and a content, and a digest that names them all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from iqa_robustness.images import fit_pixels, from_uint8
+
+# Every stage of a cell reads the same images again; this many bytes of them stay decoded.
+_KEPT_BYTES = 64 * 2**20
+
+MosKind = Literal["human", "pseudo"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """A sample without its pixels.
+
+    id: unique in the data set; names files, streams and rows.
+    mos: mean opinion score, higher is better, on the data set's own scale.
+    content: the source scene; images of one content are not independent (the bootstrap's cluster).
+    """
+
+    id: str
+    mos: float
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample(Item):
+    """A sample: `image` is (3, H, W) float32 RGB on the grid k/255."""
+
+    image: Tensor
+
+
+class Dataset(ABC):
+    """Images with scores. `len(data)`, `data[i] -> Sample`, `data.items` (no pixels read), `data.digest`.
+
+    name: as given to `datasets.load`.
+    mos_kind: `human`, or `pseudo` when scores come from a formula; a pseudo MOS is labelled wherever it is shown.
+    """
+
+    name: str
+    mos_kind: MosKind
+
+    @property
+    @abstractmethod
+    def items(self) -> Sequence[Item]:
+        """Every sample's id, score and content, in a fixed order."""
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """SHA-256 (hex) over ids, scores, contents and the bytes the pixels come from."""
+
+    @abstractmethod
+    def pixels(self, index: int) -> np.ndarray:
+        """(H, W, 3) uint8 RGB of one sample. Raises ImageReadError."""
+
+    def __len__(self) -> int:
+        """The number of samples."""
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Sample:
+        """One sample, read now."""
+        item = self.items[index]
+        return Sample(id=item.id, mos=item.mos, content=item.content, image=from_uint8(self.pixels(index)))
+
+    def __iter__(self) -> Iterator[Sample]:
+        """All samples in order, one in memory at a time."""
+        return (self[index] for index in range(len(self)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class View(Dataset):
+    """Some samples of a data set, at one size.
+
+    base: where they come from.
+    chosen: indices into it.
+    size: (height, width) in pixels; every image is scaled to cover it and its centre is cut out.
+    """
+
+    base: Dataset
+    chosen: tuple[int, ...]
+    size: tuple[int, int]
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The base's name."""
+        return self.base.name
+
+    @property
+    def mos_kind(self) -> MosKind:  # type: ignore[override]
+        """The base's kind of score."""
+        return self.base.mos_kind
+
+    @cached_property
+    def items(self) -> Sequence[Item]:
+        """The chosen samples."""
+        return [self.base.items[index] for index in self.chosen]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the base's digest, the choice and the size."""
+        document = json.dumps([self.base.digest, [item.id for item in self.items], self.size])
+        return hashlib.sha256(document.encode()).hexdigest()
+
+    def pixels(self, index: int) -> np.ndarray:
+        """(height, width, 3) uint8 RGB, not to be written to; the last ones read are kept, up to `_KEPT_BYTES`."""
+        return self._kept_pixels(index)
+
+    @cached_property
+    def _kept_pixels(self) -> Callable[[int], np.ndarray]:
+        return lru_cache(maxsize=max(1, _KEPT_BYTES // (self.size[0] * self.size[1] * 3)))(self._fitted)
+
+    def _fitted(self, index: int) -> np.ndarray:
+        pixels = fit_pixels(self.base.pixels(self.chosen[index]), *self.size)
+        pixels.setflags(write=False)
+        return pixels
+
+    def batch(self, rows: range) -> Tensor:
+        """(len(rows), 3, height, width) float32 on the grid k/255, read now."""
+        return torch.stack([from_uint8(self.pixels(row)) for row in rows])
+
+
+def nested_choice(items: Sequence[Item], count: int | None = None) -> tuple[int, ...]:
+    """Indices of `count` samples that spread over contents and scores; a smaller choice is part of a larger one.
+
+    Contents take turns. On its n-th turn, content number c gives the sample at place (n + c) of its own samples,
+    counted round, in order of score: the first turn already meets every quality level.
+
+    Args:
+        items: the data set's items.
+        count: how many; all when None or larger than the data set.
+
+    Returns:
+        Indices in the data set's order.
+    """
+    wanted = len(items) if count is None else min(count, len(items))
+    by_content: dict[str, list[int]] = defaultdict(list)
+    for index in sorted(range(len(items)), key=lambda i: (items[i].mos, items[i].id)):
+        by_content[items[index].content].append(index)
+    # A digest, not the alphabet, orders the contents: names often group what is alike.
+    contents = sorted(by_content, key=lambda name: hashlib.sha256(name.encode()).digest())
+    chosen: list[int] = []
+    turn = 0
+    while len(chosen) < wanted:
+        for number, content in enumerate(contents):
+            own = by_content[content]
+            if turn < len(own):
+                chosen.append(own[(turn + number) % len(own)])
+        turn += 1
+    return tuple(sorted(chosen[:wanted]))
+
+
+def view(data: Dataset, *, count: int | None = None, size: tuple[int, int]) -> View:
+    """`count` samples of a data set (all when None), at `size` = (height, width)."""
+    return View(base=data, chosen=nested_choice(data.items, count), size=size)

@@ -1,0 +1,65 @@
+"""JPEG: compression discards what is hard to see, and part of the perturbation with it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from iqa_robustness.defenses.base import Purification
+from iqa_robustness.errors import ConfigurationError
+from iqa_robustness.images import from_uint8, to_uint8
+from iqa_robustness.streams import Streams
+
+
+@dataclass(frozen=True, kw_only=True)
+class JPEG(Purification):
+    """Baseline JPEG at a quality, 4:2:0, as Pillow writes and reads it.
+
+    Not differentiable; adaptive attacks use the slope of a differentiable JPEG of the same quality.
+
+    Source: benchmark section 4.1. Its code truncates to 8 bits before encoding, a bias of half a level for images
+    that are not 8-bit already; here they are rounded (`paper=True` truncates).
+    Raises: ConfigurationError for a quality outside 1 … 100.
+    """
+
+    name: ClassVar[str] = "jpeg"
+    version: ClassVar[int] = 1
+    differentiable: ClassVar[bool] = False
+    surrogate_name: ClassVar[str] = "diffjpeg"
+    varied_parameter: ClassVar[str] = "quality"
+    parameter_values: ClassVar[Sequence[Any]] = (10, 30, 50, 70, 90)
+
+    quality: int = 50
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.quality <= 100:
+            raise ConfigurationError(f"JPEG quality must lie in 1 … 100, got {self.quality}")
+
+    def purify(self, images: Tensor, *, streams: Streams | None = None) -> Tensor:
+        """(N, 3, H, W) to (N, 3, H, W) on the grid k/255, on the device of the input."""
+        del streams
+        # The slack keeps k/255 at level k: float32 products may fall an ulp short of it.
+        pixels = to_uint8((images.detach() * 255 + 1e-3).floor() / 255 if self.paper else images)
+        decoded = np.stack([self._round_trip(picture) for picture in pixels])
+        return from_uint8(decoded).to(images.device)
+
+    def surrogate(self, images: Tensor) -> Tensor:
+        """Kornia's differentiable JPEG at the same quality, within [0, 1]."""
+        from kornia.enhance import jpeg_codec_differentiable
+
+        quality = torch.full((len(images),), float(self.quality), device=images.device)
+        coded: Tensor = jpeg_codec_differentiable(images, quality)
+        return coded
+
+    def _round_trip(self, pixels: np.ndarray) -> np.ndarray:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, format="JPEG", quality=self.quality, subsampling="4:2:0")
+        with Image.open(buffer) as image:
+            return np.array(image)

@@ -1,0 +1,1 @@
+"""From records to verdicts: measures with intervals, thresholds, and what may be concluded."""

@@ -1,0 +1,250 @@
+"""The numbers of a record with their intervals, and whether there are enough images to gate on each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from iqa_robustness.measures import (
+    Interval,
+    certified_delta,
+    effect_size,
+    mean_interval,
+    q_values,
+    rank_flips,
+    srocc,
+    statistic_interval,
+)
+from iqa_robustness.measures.disparity import shifts
+from iqa_robustness.store import Record
+
+# Below this SROCC with opinion scores is too uncertain to gate on: at 50 images its 95 % interval is ± 0.2 wide.
+SROCC_IMAGES = 200
+# The bundled set has no more; its verdicts are about the harness, and labelled so.
+SROCC_IMAGES_MINI = 40
+RANK_IMAGES = 50
+# With fewer, even no abstention at all cannot show a share below 10 % (0.9^29 < 0.05).
+ABSTAIN_IMAGES = 29
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One number about a cell.
+
+    name: as in thresholds.yaml.      title: for people.      unit: of value and bounds.
+    interval: estimate with bounds, NaN where it is not applicable.
+    gated: thresholds apply; otherwise `note` says why they do not.
+    """
+
+    name: str
+    title: str
+    unit: str
+    interval: Interval
+    gated: bool = True
+    note: str = ""
+
+    @property
+    def value(self) -> float:
+        """The estimate."""
+        return self.interval.value
+
+    @property
+    def applicable(self) -> bool:
+        """Whether there is a number at all."""
+        return not math.isnan(self.interval.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureInfo:
+    """How a measure is called and computed: `compute` takes the record."""
+
+    title: str
+    unit: str
+    compute: Callable[[Record], Interval]
+    scenarios: tuple[str, ...]
+
+
+_ATTACKED = ("nonadaptive", "adaptive", "certified")
+
+
+def _mean(values: Callable[[Record], np.ndarray]) -> Callable[[Record], Interval]:
+    return lambda record: mean_interval(values(record), record.contents)
+
+
+def _rank(
+    statistic: Callable[[np.ndarray, np.ndarray], float],
+    first: Callable[[Record], np.ndarray],
+    second: Callable[[Record], np.ndarray],
+    *,
+    correlation: bool,
+) -> Callable[[Record], Interval]:
+    def compute(record: Record) -> Interval:
+        a, b = first(record), second(record)
+        return statistic_interval(lambda rows: statistic(a[rows], b[rows]), record.contents, correlation=correlation)
+
+    return compute
+
+
+def _shift(record: Record, before: str, after: str) -> np.ndarray:
+    return shifts(record.scores(before), record.scores(after), diam=record.diam)
+
+
+def _towards_better(record: Record, column: str) -> np.ndarray:
+    scores: np.ndarray = record.scores(column) * (1 if record.higher_is_better else -1)
+    return scores
+
+
+def _spread(record: Record) -> Interval:
+    """Range of the defended clean scores between their 5th and 95th percentile, in per cent of diam."""
+    scores = record.scores("defended_clean")
+
+    def width(rows: np.ndarray) -> float:
+        return float(np.subtract(*np.percentile(scores[rows], [95, 5]))) * 100 / record.diam
+
+    return statistic_interval(width, record.contents)
+
+
+def _headroom(record: Record) -> np.ndarray:
+    """How far each defended clean score is from the end of the range that the attacker aims at, per cent of diam."""
+    low, high = record.meta["metric"]["score_range"]
+    upwards = (record.meta["cell"]["goal"] == "raise") == record.higher_is_better
+    scores = record.scores("defended_clean")
+    room: np.ndarray = np.maximum(100 * ((high - scores) if upwards else (scores - low)) / record.diam, 0)
+    return room
+
+
+def _effect(record: Record) -> Interval:
+    before, after = record.scores("clean"), record.scores("defended_attacked")
+    return statistic_interval(lambda rows: effect_size(before[rows], after[rows]), record.contents)
+
+
+def _delta(record: Record) -> np.ndarray:
+    lower, upper = record.scores("attacked_lower"), record.scores("attacked_upper")
+    return certified_delta(lower, record.scores("defended_attacked"), upper, diam=record.diam)
+
+
+MEASURES: dict[str, MeasureInfo] = {
+    "d_score": MeasureInfo(
+        title="D_score",
+        unit="% of range",
+        compute=_mean(lambda r: np.abs(_shift(r, "clean", "defended_attacked"))),
+        scenarios=_ATTACKED,
+    ),
+    "d_score_excess": MeasureInfo(
+        title="D_score over placebo",
+        unit="% of range",
+        compute=_mean(
+            lambda r: np.abs(_shift(r, "clean", "defended_attacked")) - np.abs(_shift(r, "clean", "placebo"))
+        ),
+        scenarios=_ATTACKED,
+    ),
+    "d_score_placebo": MeasureInfo(
+        title="D_score of the placebo",
+        unit="% of range",
+        compute=_mean(lambda r: np.abs(_shift(r, "clean", "placebo"))),
+        scenarios=_ATTACKED,
+    ),
+    "d_score_defended": MeasureInfo(
+        title="D_score^(D)",
+        unit="% of range",
+        compute=_mean(lambda r: np.abs(_shift(r, "defended_clean", "defended_attacked"))),
+        scenarios=_ATTACKED,
+    ),
+    "gain": MeasureInfo(
+        title="Signed gain",
+        unit="% of range",
+        compute=_mean(lambda r: _shift(r, "clean", "defended_attacked") * (1 if r.higher_is_better else -1)),
+        scenarios=_ATTACKED,
+    ),
+    "effect_size": MeasureInfo(title="Shift ÷ SD of clean scores", unit="SD", compute=_effect, scenarios=_ATTACKED),
+    "q_score": MeasureInfo(
+        title="Q_score",
+        unit="SSIM + PSNR/40",
+        compute=_mean(lambda r: q_values(r.scores("ssim_purified"), r.scores("psnr_purified"))),
+        scenarios=("clean", *_ATTACKED),
+    ),
+    "srocc_clear": MeasureInfo(
+        title="SROCC_clear",
+        unit="",
+        compute=_rank(
+            srocc, lambda r: r.scores("mos"), lambda r: _towards_better(r, "defended_clean"), correlation=True
+        ),
+        scenarios=("clean", *_ATTACKED),
+    ),
+    "srocc_adv": MeasureInfo(
+        title="SROCC_adv",
+        unit="",
+        compute=_rank(
+            srocc, lambda r: r.scores("mos"), lambda r: _towards_better(r, "defended_attacked"), correlation=True
+        ),
+        scenarios=_ATTACKED,
+    ),
+    "srocc_shift": MeasureInfo(
+        title="SROCC(f(x), f(P(x')))",
+        unit="",
+        compute=_rank(srocc, lambda r: r.scores("clean"), lambda r: r.scores("defended_attacked"), correlation=True),
+        scenarios=_ATTACKED,
+    ),
+    "rank_flips": MeasureInfo(
+        title="Swapped pairs",
+        unit="share",
+        compute=_rank(
+            rank_flips, lambda r: r.scores("clean"), lambda r: r.scores("defended_attacked"), correlation=False
+        ),
+        scenarios=_ATTACKED,
+    ),
+    "spread": MeasureInfo(
+        title="Spread of clean scores", unit="% of range", compute=_spread, scenarios=("clean", *_ATTACKED)
+    ),
+    "headroom": MeasureInfo(
+        title="Headroom", unit="% of range", compute=_mean(_headroom), scenarios=("clean", *_ATTACKED)
+    ),
+    "cert_rd": MeasureInfo(
+        title="Cert.RD (certified delta)", unit="share of range", compute=_mean(_delta), scenarios=_ATTACKED
+    ),
+    "cert_r": MeasureInfo(
+        title="Cert.R", unit="l2, units of 1", compute=_mean(lambda r: r.scores("radius")), scenarios=_ATTACKED
+    ),
+    "abstain": MeasureInfo(
+        title="Abstentions",
+        unit="share",
+        compute=_mean(lambda r: r.images["abstained"].to_numpy(np.float64)),
+        scenarios=_ATTACKED,
+    ),
+}
+"""Every measure of a record, by its name in thresholds.yaml."""
+
+_WITH_OPINIONS = ("srocc_clear", "srocc_adv")
+_CERTIFIED_ONLY = ("cert_rd", "cert_r", "abstain")
+
+
+def measure(record: Record) -> dict[str, Measurement]:
+    """All measures that apply to a record's scenario, by name."""
+    scenario = record.meta["cell"]["scenario"]
+    certified = record.meta["defense"]["kind"] == "certified"
+    return {
+        name: _measurement(name, info, record)
+        for name, info in MEASURES.items()
+        if scenario in info.scenarios and (certified or name not in _CERTIFIED_ONLY)
+    }
+
+
+def _measurement(name: str, info: MeasureInfo, record: Record) -> Measurement:
+    needed, images = _needed_images(name, record), len(record.images)
+    note = "" if images >= needed else f"reported only: {images} images, {needed} are needed to gate on it"
+    if name in _WITH_OPINIONS and bool(record.images["mos"].isna().any()):
+        note = "not applicable: the data set has no opinion scores"
+    return Measurement(
+        name=name, title=info.title, unit=info.unit, interval=info.compute(record), gated=not note, note=note
+    )
+
+
+def _needed_images(name: str, record: Record) -> int:
+    if name in _WITH_OPINIONS:
+        return SROCC_IMAGES_MINI if record.meta["dataset"]["name"] in ("mini", "ladder") else SROCC_IMAGES
+    if name in ("srocc_shift", "rank_flips"):
+        return RANK_IMAGES
+    return ABSTAIN_IMAGES if name == "abstain" else 1

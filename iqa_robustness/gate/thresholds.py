@@ -1,0 +1,274 @@
+"""thresholds.yaml: what must hold, and every known weakness with its reason."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from iqa_robustness import attacks, defenses, metrics
+from iqa_robustness.axes import GOALS, SCENARIOS, Axes
+from iqa_robustness.errors import ThresholdsFileError, UnknownNameError, Where
+from iqa_robustness.gate.measurements import MEASURES
+
+Tier = Literal["blocker", "critical", "normal"]
+_PATTERN = frozenset("*?[")
+# An adaptive or certified cell without a threshold of its own is held to the non-adaptive one.
+_FALLBACK = {"adaptive": "nonadaptive", "certified": "nonadaptive"}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Bound(_Strict):
+    """The limits of one measure, inclusive; a bound that is not given does not exist."""
+
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Bound:
+        if self.min is None and self.max is None:
+            raise ValueError("give min, max or both")
+        if any(math.isnan(bound) for bound in (self.min, self.max) if bound is not None):
+            raise ValueError("a bound is no number, nothing would ever pass")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}")
+        return self
+
+    def __str__(self) -> str:
+        """As it is read aloud: `at most 20`."""
+        parts = [f"at least {self.min:g}"] if self.min is not None else []
+        return " and ".join(parts + ([f"at most {self.max:g}"] if self.max is not None else []))
+
+
+def _known(
+    kind: str, choices: Callable[[], Iterable[str]], *, patterns: bool = False, references: bool = False
+) -> Callable[[str], str]:
+    """A validator: the name is one of the choices or, where allowed, a pattern of them or `package.module:Class`."""
+
+    def check(name: str) -> str:
+        known = [*choices()]
+        if references and ":" in name:  # a reference or a pattern of references to somebody's own package
+            return name
+        if patterns and _PATTERN & set(name):
+            if not any(fnmatchcase(choice, name) for choice in known):
+                raise ValueError(f"the pattern {name!r} matches no {kind}; known: {', '.join(sorted(known))}")
+        elif name not in known:
+            error = UnknownNameError(kind, name, known)
+            raise ValueError(f"{error.what}; {error.fix}")
+        return name
+
+    return check
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _names(kind: str, choices: Callable[[], Iterable[str]], *, references: bool = False) -> Any:
+    name = Annotated[str, AfterValidator(_known(kind, choices, patterns=True, references=references))]
+    return Annotated[list[name], Field(min_length=1), BeforeValidator(_listed)]
+
+
+Bounds = dict[Annotated[str, AfterValidator(_known("measure", lambda: MEASURES))], Bound]
+
+
+class Match(_Strict):
+    """Which cells a rule is about: names or patterns, one or a list; every key given must match."""
+
+    metric: _names("metric", metrics.registry.names, references=True) | None = None  # type: ignore[valid-type]
+    defense: _names("defense", defenses.registry.names, references=True) | None = None  # type: ignore[valid-type]
+    attack: _names("attack", attacks.registry.names, references=True) | None = None  # type: ignore[valid-type]
+    strength: _names("strength", lambda: attacks.STRENGTHS) | None = None  # type: ignore[valid-type]
+    scenario: _names("scenario", lambda: SCENARIOS) | None = None  # type: ignore[valid-type]
+    goal: _names("goal", lambda: GOALS) | None = None  # type: ignore[valid-type]
+
+    @property
+    def given(self) -> dict[str, list[str]]:
+        """The keys that are set."""
+        return {name: patterns for name, patterns in self if patterns is not None}
+
+    def covers(self, cell: Axes) -> bool:
+        """Whether every given key matches the cell."""
+        return all(
+            any(fnmatchcase(getattr(cell, name), pattern) for pattern in patterns)
+            for name, patterns in self.given.items()
+        )
+
+
+class Rule(_Strict):
+    """Other thresholds, a tier, or a known weakness for some cells."""
+
+    match: Match
+    tier: Tier | None = None
+    known_weakness: Annotated[str, Field(min_length=10)] | None = None
+    thresholds: Bounds = {}
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Rule:
+        if self.tier is None and self.known_weakness is None and not self.thresholds:
+            raise ValueError("give thresholds, tier or known_weakness")
+        return self
+
+
+class _File(_Strict):
+    version: Literal[1]
+    defaults: dict[Annotated[str, AfterValidator(_known("scenario", lambda: SCENARIOS))], Bounds]
+    rules: list[Rule] = []
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellThresholds:
+    """What holds for one cell.
+
+    bounds: by measure.
+    tier: how much a violation weighs.
+    known_weakness: the declared reason, empty where none is declared.
+    origin: for each measure, the tier and the weakness, the line of the file it comes from.
+    """
+
+    bounds: Mapping[str, Bound]
+    tier: Tier = "critical"
+    known_weakness: str = ""
+    origin: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """A validated thresholds file."""
+
+    path: Path
+    defaults: Mapping[str, Mapping[str, Bound]]
+    rules: tuple[Rule, ...]
+    lines: Mapping[tuple[str | int, ...], int]
+
+    @classmethod
+    def load(cls, path: Path) -> Thresholds:
+        """Read and validate.
+
+        Raises:
+            ThresholdsFileError: missing, no YAML, an unknown key or name, a wrong type; with file and line.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ThresholdsFileError(
+                f"the thresholds file cannot be read: {getattr(error, 'strerror', None) or error}",
+                where=Where(file=str(path)),
+                fix="write one (docs/thresholds.md) or name it with --iqa-thresholds",
+            ) from None
+        data, lines = _parse(text, path)
+        try:
+            parsed = _File.model_validate(data)
+        except ValidationError as error:
+            raise _readable(error, lines, path) from None
+        return cls(path=path, defaults=parsed.defaults, rules=tuple(parsed.rules), lines=lines)
+
+    def for_cell(self, cell: Axes) -> CellThresholds:
+        """Defaults of the scenario, then every rule that covers the cell: more keys win, then the later one."""
+        bounds: dict[str, Bound] = {}
+        origin: dict[str, int] = {}
+        for scenario in (_FALLBACK.get(cell.scenario, cell.scenario), cell.scenario):
+            for name, bound in self.defaults.get(scenario, {}).items():
+                bounds[name], origin[name] = bound, self.lines.get(("defaults", scenario, name), 0)
+        found: dict[str, Any] = {}
+        order = sorted(range(len(self.rules)), key=lambda number: (len(self.rules[number].match.given), number))
+        for number in order:
+            rule = self.rules[number]
+            if not rule.match.covers(cell):
+                continue
+            for name, bound in rule.thresholds.items():
+                bounds[name], origin[name] = bound, self.lines.get(("rules", number, "thresholds", name), 0)
+            for key in ("tier", "known_weakness"):
+                if getattr(rule, key) is not None:
+                    found[key], origin[key] = getattr(rule, key), self.lines.get(("rules", number, key), 0)
+        return CellThresholds(bounds=bounds, origin=origin, **found)
+
+
+def _parse(text: str, path: Path) -> tuple[Any, dict[tuple[str | int, ...], int]]:
+    fix = "see docs/thresholds.md for an example"
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            raise ThresholdsFileError("the thresholds file is empty", where=Where(file=str(path)), fix=fix)
+        lines = dict(_walk(node, (), path))
+        return loader.construct_document(node), lines
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise ThresholdsFileError(
+            f"the thresholds file is no valid YAML: {error.problem}", where=Where(file=str(path), line=line), fix=fix
+        ) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # no text, an impossible date, an alias of itself
+        raise ThresholdsFileError(
+            f"the thresholds file is no valid YAML: {error}", where=Where(file=str(path)), fix=fix
+        ) from None
+
+
+def _walk(node: yaml.Node, at: tuple[str | int, ...], path: Path) -> Iterator[tuple[tuple[str | int, ...], int]]:
+    yield at, node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise ThresholdsFileError(
+                    "a key is a list or a mapping", where=Where(file=str(path), line=line), fix="write a plain word"
+                )
+            if key.value in seen:
+                raise ThresholdsFileError(
+                    f"the key {key.value!r} is given twice", where=Where(file=str(path), line=line), fix="keep one"
+                )
+            seen.add(key.value)
+            yield from _walk(value, (*at, key.value), path)
+            yield (*at, key.value), line
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            yield from _walk(value, (*at, number), path)
+
+
+def _readable(error: ValidationError, lines: Mapping[tuple[str | int, ...], int], path: Path) -> ThresholdsFileError:
+    def place_of(found: ErrorDetails) -> tuple[tuple[Any, ...], int]:
+        location = tuple(part for part in found["loc"] if part != "[key]")
+        return location, next((lines[location[:n]] for n in range(len(location), -1, -1) if location[:n] in lines), 0)
+
+    # Unknown keys first: what they were meant to say is often what else is missing.
+    first, *others = sorted(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", place_of(e)[1]))
+    location, line = place_of(first)
+    place = ".".join(str(part) for part in location)
+    if first["type"] == "extra_forbidden":
+        allowed = _allowed_keys(location)
+        close = difflib.get_close_matches(str(location[-1]), allowed, n=1)
+        what = f"unknown key {location[-1]!r} in {'.'.join(map(str, location[:-1])) or 'the file'}"
+        fix = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(allowed)}"
+    elif first["type"] == "missing":
+        what, fix = f"the key {place!r} is missing", "add it (docs/thresholds.md)"
+    else:
+        message, _, fix = first["msg"].removeprefix("Value error, ").partition("; ")
+        if first["type"] in ("model_type", "dict_type"):
+            message = "keys with values are expected"
+        got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
+        what, fix = f"{place or 'the file'}: {message}{got}", fix or "correct it (docs/thresholds.md)"
+    if others:
+        fix += f"; {len(others)} more error{'s' if len(others) > 1 else ''} after this one"
+    return ThresholdsFileError(what, where=Where(file=str(path), line=line), fix=fix)
+
+
+def _allowed_keys(location: tuple[Any, ...]) -> list[str]:
+    if len(location) == 1:
+        return [*_File.model_fields]
+    if location[0] == "rules" and len(location) == 3:
+        return [*Rule.model_fields]
+    if location[0] == "rules" and location[2] == "match":
+        return [*Match.model_fields]
+    return [*Bound.model_fields]

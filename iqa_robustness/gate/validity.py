@@ -1,0 +1,65 @@
+"""Whether a cell's attack was able to work: without that, a low score shift proves nothing."""
+
+from __future__ import annotations
+
+from iqa_robustness.measures import mean_interval
+from iqa_robustness.store import Record
+
+# Working attacks move the planted vulnerable metric by tens of per cent of its range; a broken one does not move it.
+PROOF_GAIN = 1.0
+# Share of the images on which the evidence must hold: single images may sit where a score is flat for good reasons.
+IMAGE_SHARE = 0.9
+RESPONSE_SHARE = 0.5
+
+
+def invalid_reasons(record: Record) -> list[str]:
+    """Why the cell's attack does not count, in plain words; empty when it does or there is no attack.
+
+    - The metric declares white-box access, but has no gradient on the probe images: it hides the way, and queries
+      alone cannot show that there is none. (A metric without gradients says so: `access="query-only"`.)
+    - It gains less than `PROOF_GAIN` per cent of the range on the planted vulnerable metric, at the same budget.
+    - Gradients are not finite, or zero on more than a tenth of the images (a masked or rounded score).
+    - The objective did not rise over the steps.
+    - More than half of the images gave every query, or the placebo, the very same score (a flat score).
+    """
+    if "attack" not in record.meta:
+        return []
+    reasons = []
+    metric = record.meta["metric"]
+    if metric["access"] == "white-box" and not metric["differentiable"]:
+        reasons.append("the metric declares white-box access, but its gradient is zero or not finite")
+    proof = mean_interval(record.meta["proof"]["gains"], record.meta["proof"]["contents"])
+    if not proof.low > PROOF_GAIN:
+        reasons.append(
+            f"the attack gains only {proof.value:.2f} % [{proof.low:.2f}, {proof.high:.2f}] of the range on the "
+            f"planted vulnerable metric; at least {PROOF_GAIN:g} % shows that it works"
+        )
+    images = record.images
+    if record.meta["attack"]["access"] == "white-box":
+        reasons += _gradient_reasons(record)
+    elif images["responded"].mean() < RESPONSE_SHARE:
+        reasons.append(
+            f"{1 - images['responded'].mean():.0%} of the images gave every query the same score: "
+            "the score is flat and answers nothing"
+        )
+    # Where the attack changed nothing, the placebo is the image itself.
+    moved = record.scores("linf") > 0
+    flat = float((moved & (record.scores("placebo") == record.scores("defended_clean"))).mean())
+    if flat > 1 - RESPONSE_SHARE:
+        reasons.append(
+            f"random noise of the attack's size left {flat:.0%} of the scores exactly as they were: "
+            "the score is rounded, clamped or constant"
+        )
+    return reasons
+
+
+def _gradient_reasons(record: Record) -> list[str]:
+    reasons = []
+    images, trace = record.images, record.meta["attack"]["trace"]
+    if not images["gradient_finite"].all():
+        reasons.append(f"gradients were not finite on {(~images['gradient_finite']).mean():.0%} of the images")
+    if images["gradient_nonzero"].mean() < IMAGE_SHARE:
+        reasons.append(f"gradients were zero on {(~images['gradient_nonzero']).mean():.0%} of the images")
+    elif len(trace) > 1 and not max(trace[1:]) > trace[0]:
+        reasons.append("the objective did not rise over the attack's steps")
+    return reasons

@@ -1,0 +1,144 @@
+"""The verdict on a cell: its measures' intervals against their thresholds, and what the outcome of the item is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from iqa_robustness.errors import ExitCode
+from iqa_robustness.gate.measurements import Measurement, measure
+from iqa_robustness.gate.thresholds import Bound, CellThresholds
+from iqa_robustness.gate.validity import invalid_reasons
+from iqa_robustness.store import Record
+
+Status = Literal["pass", "fail", "inconclusive", "invalid", "missing"]
+# Of several outcomes in one run, the first in this order decides the exit code.
+PRECEDENCE = (
+    ExitCode.FAIL,
+    ExitCode.INFRASTRUCTURE,
+    ExitCode.MISSING,
+    ExitCode.INVALID,
+    ExitCode.INCONCLUSIVE,
+)
+EXIT_CODES: dict[Status, ExitCode] = {
+    "pass": ExitCode.PASS,
+    "fail": ExitCode.FAIL,
+    "inconclusive": ExitCode.INCONCLUSIVE,
+    "invalid": ExitCode.INVALID,
+    "missing": ExitCode.MISSING,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One measure against its threshold."""
+
+    measurement: Measurement
+    bound: Bound
+    status: Status
+
+    def __str__(self) -> str:
+        """`fail: D_score 63.1 [55.0, 71.9] % of range; at most 20 is required`."""
+        return f"{self.status}: {described(self.measurement)}; {self.bound} is required"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What is concluded about a cell.
+
+    status: `pass`, `fail`, `inconclusive` (an interval lies across its threshold), `invalid` (the attack was not able
+        to work). Only `pass` is green.
+    checks: every gated measure; measurements: every measure.
+    reasons: why it is not a pass.
+    """
+
+    status: Status
+    checks: tuple[Check, ...]
+    measurements: dict[str, Measurement]
+    reasons: tuple[str, ...]
+    thresholds: CellThresholds
+
+    @property
+    def declared(self) -> bool:
+        """Whether thresholds.yaml declares the cell as a known weakness."""
+        return bool(self.thresholds.known_weakness)
+
+    @property
+    def expected(self) -> bool:
+        """A declared weakness that shows: the item is xfailed."""
+        return self.declared and self.status in ("fail", "inconclusive")
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What this cell alone would end a run with; a weakness that is gone is a failure until its rule is removed."""
+        if self.expected:
+            return ExitCode.PASS
+        if self.declared and self.status == "pass":
+            return ExitCode.FAIL
+        return EXIT_CODES[self.status]
+
+
+def judge(record: Record, thresholds: CellThresholds) -> Verdict:
+    """Judge a record. Invalid before fail before inconclusive before pass: what proves nothing cannot be waived."""
+    measurements = measure(record)
+    checks = tuple(
+        Check(measurement=measurements[name], bound=bound, status=_status(measurements[name], bound))
+        for name, bound in thresholds.bounds.items()
+        if name in measurements and measurements[name].gated and _applies(measurements, name)
+    )
+    reasons = invalid_reasons(record)
+    found = {check.status for check in checks}
+    status: Status
+    if reasons:
+        status = "invalid"
+    elif "fail" in found:
+        status = "fail"
+    elif "inconclusive" in found or not checks:
+        status = "inconclusive"
+    else:
+        status = "pass"
+    why = reasons or [str(check) for check in checks if check.status != "pass"]
+    if not checks and not reasons:
+        why = ["no threshold applies to this cell; add one to thresholds.yaml"]
+    return Verdict(status=status, checks=checks, measurements=measurements, reasons=tuple(why), thresholds=thresholds)
+
+
+def described(measurement: Measurement) -> str:
+    """A measurement for people: title, value, interval, unit."""
+    interval = measurement.interval
+    if not measurement.applicable:
+        return f"{measurement.title} is undefined"
+    digits = 1 if measurement.unit.startswith("%") else 3
+    bounds = (
+        f" [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+        if math.isfinite(interval.low) and math.isfinite(interval.high)
+        else " (no interval: too few contents)"
+    )
+    return f"{measurement.title} {interval.value:.{digits}f}{bounds} {measurement.unit}".rstrip()
+
+
+def _applies(measurements: Mapping[str, Measurement], name: str) -> bool:
+    """A number that cannot exist here (Q_score where pixels do not correspond) is not checked.
+
+    A rank correlation that a constant score leaves undefined, or Cert.RD where every image abstains, is.
+    """
+    if name == "cert_rd" and measurements["abstain"].value == 1:
+        return True
+    return measurements[name].applicable or name in ("srocc_clear", "srocc_adv", "srocc_shift", "rank_flips")
+
+
+def _status(measurement: Measurement, bound: Bound) -> Status:
+    """Pass when the whole interval is allowed, fail when none of it is, inconclusive otherwise."""
+    interval = measurement.interval
+    if not measurement.applicable:
+        return "fail"
+    below = bound.max is None or interval.high <= bound.max
+    above = bound.min is None or interval.low >= bound.min
+    if below and above:
+        return "pass"
+    outside = (bound.max is not None and interval.low > bound.max) or (
+        bound.min is not None and interval.high < bound.min
+    )
+    return "fail" if outside else "inconclusive"

@@ -1,0 +1,76 @@
+"""Image-quality metrics by name. A new metric is one file here and one line below."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from iqa_robustness.errors import ConfigurationError
+from iqa_robustness.registry import Entry, Registry
+
+if TYPE_CHECKING:
+    import torch
+
+    from iqa_robustness.metrics.base import Metric
+
+__all__ = ["MetricEntry", "create", "list", "registry"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricEntry(Entry):
+    """A registered metric.
+
+    licence: of code and weights together, as a user of the scores meets it.
+    """
+
+    licence: str = ""
+
+
+registry = Registry("metric", MetricEntry, "iqa_robustness.metrics")
+for _entry in (
+    MetricEntry(
+        name="compact",
+        target="iqa_robustness.metrics.compact:Compact",
+        summary="small bundled CNN, fast enough to be attacked hundreds of times in a test suite",
+        licence="Apache-2.0",
+    ),
+    MetricEntry(
+        name="lite0",
+        target="iqa_robustness.metrics.lite0:Lite0",
+        summary="EfficientNet-Lite0 (ImageNet) with a bundled multi-stage MOS head",
+        licence="Apache-2.0",
+    ),
+):
+    registry.register(_entry)
+
+
+def create(name: str, *, device: torch.device | str = "cpu", **options: Any) -> Metric:
+    """A metric ready for scoring: on `device`, in eval mode, with frozen parameters.
+
+    Args:
+        name: a registered name or `package.module:Class` (a subclass of `Metric`, or a function that returns one).
+        device: torch device.
+        options: passed to the metric's constructor, for one `weights=` where a metric needs a file.
+
+    Raises:
+        UnknownNameError: no such metric (with the closest names).
+        ConfigurationError: the target is no metric, or does not take the options.
+    """
+    from iqa_robustness.metrics.base import Metric, MetricSpec
+
+    factory = registry.load(name)
+    try:
+        metric = factory(**options)
+    except TypeError as error:
+        raise ConfigurationError(f"metric {name!r} cannot be constructed: {error}") from error
+    if not isinstance(metric, Metric) or not isinstance(getattr(metric, "spec", None), MetricSpec):
+        raise ConfigurationError(
+            f"{name!r} is no metric: it is a {type(metric).__name__}",
+            fix="subclass iqa_robustness.metrics.base.Metric and set `spec = MetricSpec(...)`",
+        )
+    return metric.to(device).eval().requires_grad_(False)
+
+
+def list() -> tuple[MetricEntry, ...]:
+    """All registered metrics, sorted by name; nothing is imported or loaded."""
+    return (*registry,)

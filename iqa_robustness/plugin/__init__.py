@@ -1,0 +1,43 @@
+"""The pytest plugin, registered by the entry point `iqa_robustness`.
+
+It is imported by every pytest run of the environment, so nothing here imports torch; a run that selects none of the
+suites is left alone.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from iqa_robustness.plugin.collection import pytest_collection_modifyitems, pytest_generate_tests
+from iqa_robustness.plugin.fixtures import cell, gate, pair
+from iqa_robustness.plugin.options import MARKERS, pytest_addoption
+from iqa_robustness.plugin.outcomes import is_worker, pytest_runtest_makereport, send_configuration_error
+from iqa_robustness.plugin.session import robustness_session
+
+__all__ = [
+    "cell",
+    "gate",
+    "pair",
+    "pytest_addoption",
+    "pytest_collection_modifyitems",
+    "pytest_configure",
+    "pytest_generate_tests",
+    "pytest_runtest_makereport",
+    "pytest_sessionfinish",
+]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the markers; where reports arrive, listen to them."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+    if not is_worker():
+        from iqa_robustness.plugin.summary import Summary
+
+        config.pluginmanager.register(Summary(robustness_session(config)), "iqa_robustness_summary")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker tells the controller what it could not start with."""
+    if is_worker():
+        send_configuration_error(session.config)

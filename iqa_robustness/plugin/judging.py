@@ -1,0 +1,122 @@
+"""The `gate` fixture: compute or fetch a cell's record, judge it, report it, and give the item its outcome."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NoReturn
+
+import pytest
+
+from iqa_robustness.bench.cell import Cell
+from iqa_robustness.bench.pair import Pair
+from iqa_robustness.bench.watchdog import time_limit
+from iqa_robustness.gate.measurements import Measurement
+from iqa_robustness.gate.verdict import Verdict, judge
+from iqa_robustness.plugin.session import RobustnessSession
+from iqa_robustness.reporting.commands import reproduce_command
+from iqa_robustness.store import Record
+
+# Set by the gate, read by `pytest_runtest_makereport`: what the controller needs to know about an item.
+OUTCOME: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
+
+
+class Gate:
+    """Judges cells against thresholds.yaml.
+
+    Args:
+        session: of this process.
+        request: of the item that asks.
+    """
+
+    def __init__(self, session: RobustnessSession, request: pytest.FixtureRequest) -> None:
+        self._session = session
+        self._request = request
+
+    def verdict(self, cell: Cell, pair: Pair) -> Verdict:
+        """The verdict, reported but without consequence: for tests of the harness itself.
+
+        Raises:
+            IqaRobustnessError: the cell could not be computed; the item is broken and the cell missing.
+        """
+        runner = self._session.runner
+        before = runner.computed
+        with time_limit(self._session.timeout, cell=cell.name):
+            record = runner.record(cell, pair)
+        verdict = judge(record, self._session.thresholds.for_cell(cell))
+        self._report(cell, pair, record, verdict, computed=runner.computed > before)
+        return verdict
+
+    def check(self, cell: Cell, pair: Pair) -> Verdict:
+        """The verdict with its consequence: returns on *pass*, xfails a declared weakness, fails otherwise."""
+        __tracebackhide__ = True
+        verdict = self.verdict(cell, pair)
+        if verdict.expected:
+            pytest.xfail(f"known weakness: {verdict.thresholds.known_weakness}")
+        if verdict.declared and verdict.status == "pass":
+            _fail(
+                f"pass: the declared weakness is gone ({verdict.thresholds.known_weakness})",
+                f"remove the rule at {self._place(verdict, 'known_weakness')}, so that it stays gone",
+            )
+        if verdict.status != "pass":
+            command = reproduce_command(self._request.node.nodeid, self._request.config)
+            _fail(
+                "\n".join([f"{verdict.status}: {cell.name}", *(f"  {reason}" for reason in verdict.reasons)]), command
+            )
+        return verdict
+
+    def _place(self, verdict: Verdict, what: str) -> str:
+        return f"{self._session.thresholds.path.name}, line {verdict.thresholds.origin.get(what, 0)}"
+
+    def _report(self, cell: Cell, pair: Pair, record: Record, verdict: Verdict, *, computed: bool) -> None:
+        node = self._request.node
+        node.stash[OUTCOME] = outcome(cell, record, verdict, computed=computed)
+        for name, measurement in verdict.measurements.items():
+            if measurement.applicable:
+                node.user_properties.append((name, f"{measurement.value:.6g}"))
+        node.user_properties += [("verdict", verdict.status), ("record", record.meta["key"])]
+        if self._request.config.pluginmanager.hasplugin("allure_listener"):
+            from iqa_robustness.reporting.allure import report_cell
+
+            report_cell(
+                cell,
+                pair,
+                record,
+                verdict,
+                runner=self._session.runner,
+                command=reproduce_command(node.nodeid, self._request.config),
+                attachments=self._session.attachments,
+            )
+
+
+def outcome(cell: Cell, record: Record, verdict: Verdict, *, computed: bool) -> dict[str, Any]:
+    """What summaries are made of: JSON that survives the way from a worker to the controller."""
+    return {
+        "name": cell.name,
+        "id": cell.id,
+        **{axis: getattr(cell, axis) for axis in ("metric", "defense", "attack", "strength", "scenario", "goal")},
+        "status": verdict.status,
+        "expected": verdict.expected,
+        "weakness": verdict.thresholds.known_weakness,
+        "tier": verdict.thresholds.tier,
+        "exit_code": int(verdict.exit_code),
+        "reasons": [*verdict.reasons],
+        "measures": {name: _numbers(m) for name, m in verdict.measurements.items() if m.applicable},
+        "checks": {check.measurement.name: [check.status, str(check.bound)] for check in verdict.checks},
+        "images": len(record.images),
+        "mos_kind": record.meta["dataset"]["mos_kind"],
+        "protocol": record.meta["protocol"],
+        "record": record.meta["key"],
+        "computed": computed,
+        "seconds": record.volatile.get("seconds", 0.0),
+    }
+
+
+def _numbers(measurement: Measurement) -> list[float | None]:
+    """Value, low and high; None for a bound that does not exist."""
+    interval = measurement.interval
+    return [number if math.isfinite(number) else None for number in (interval.value, interval.low, interval.high)]
+
+
+def _fail(message: str, advice: str) -> NoReturn:
+    __tracebackhide__ = True
+    pytest.fail(f"{message}\n  what to do: {advice}", pytrace=False)

@@ -1,0 +1,80 @@
+"""The plugin's options: each is also an ini option, and each value is a plain string that workers receive unchanged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One `--iqa-NAME VALUE` option; `flag` options take no value."""
+
+    name: str
+    help: str
+    default: str = ""
+    flag: bool = False
+
+    @property
+    def destination(self) -> str:
+        """As pytest's config and ini files know it."""
+        return f"iqa_{self.name.replace('-', '_')}"
+
+
+OPTIONS = (
+    Option(name="metric", help="metrics: names, patterns or package.module:Class, separated by commas"),
+    Option(name="defense", help="defenses: names or patterns, separated by commas"),
+    Option(name="attack", help="attacks: names or patterns, separated by commas"),
+    Option(name="strength", help="strengths of attacks: weak, medium, strong"),
+    Option(name="scenario", help="scenarios: clean, nonadaptive, adaptive, certified"),
+    Option(name="dataset", help="images: mini (bundled), folder:PATH", default="mini"),
+    Option(name="images", help="images a cell uses, instead of the profile's number"),
+    Option(name="profile", help="how much is run: smoke, standard, paper, purification-study", default="smoke"),
+    Option(name="store", help="folder or fsspec URL of the store", default=".iqa-store"),
+    Option(name="from-store", help="compute nothing; judge what the store holds, the rest is missing", flag=True),
+    Option(name="thresholds", help="thresholds file", default="thresholds.yaml"),
+    Option(name="reports", help="folder for summary.html, summary.md and results.parquet", default="reports"),
+    Option(name="device", help="auto, cpu, cuda, cuda:1 …", default="auto"),
+    Option(name="micro-batch", help="rows of every forward pass; part of a cell's key", default="4"),
+    Option(name="max-queries", help="forward passes an attack may spend on an image"),
+    Option(name="cell-timeout", help="seconds after which a cell is stopped; 0 for no limit", default="3600"),
+    Option(name="seed", help="seed of everything random", default="0"),
+    Option(name="attachments", help="pictures in the Allure report: none, worst, all", default="worst"),
+)
+
+MARKERS = (
+    "iqa_cells(scenario, goal='raise', dataset='', metric='', defense='', attack='', strength=''): "
+    "the test gets one item for each cell; patterns as in the --iqa options",
+    "metric(name): the item's metric, for exact selection with -m \"metric(name='compact')\"",
+    "defense(name): the item's defense",
+    "attack(name): the item's attack",
+    "strength(name): the item's strength",
+    "scenario(name): the item's scenario",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options, on the command line and in ini files."""
+    group = parser.getgroup("iqa-robustness", "robustness of image-quality metrics")
+    for option in OPTIONS:
+        hint = f"{option.help} [{option.default}]" if option.default else option.help
+        if option.flag:
+            group.addoption(f"--iqa-{option.name}", dest=option.destination, action="store_true", help=hint)
+            parser.addini(option.destination, hint, type="bool", default=False)
+        else:
+            group.addoption(f"--iqa-{option.name}", dest=option.destination, metavar="VALUE", help=hint)
+            parser.addini(option.destination, hint, default="")
+
+
+def value(config: pytest.Config, name: str) -> str:
+    """An option's value: command line, then ini file, then default."""
+    option = next(option for option in OPTIONS if option.name == name)
+    given = config.getoption(option.destination)
+    return str(given or config.getini(option.destination) or option.default)
+
+
+def flag(config: pytest.Config, name: str) -> bool:
+    """Whether a flag is set on the command line or in the ini file."""
+    option = next(option for option in OPTIONS if option.name == name)
+    return bool(config.getoption(option.destination) or config.getini(option.destination))

@@ -1,0 +1,138 @@
+"""Collects what became of every cell, and turns it into the run's exit code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterable
+from typing import Any
+
+import pytest
+
+from iqa_robustness.errors import ExitCode, IqaRobustnessError
+from iqa_robustness.plugin.session import robustness_session, started
+
+# How a test says what it thinks of a cell; any other exception means that there is nothing to think about.
+_JUDGEMENTS = (AssertionError, pytest.fail.Exception, pytest.skip.Exception, pytest.xfail.Exception)
+_ERROR = "iqa_configuration_error"
+
+
+def is_worker() -> bool:
+    """Whether this process is a pytest-xdist worker."""
+    return "PYTEST_XDIST_WORKER" in os.environ
+
+
+class Outcomes:
+    """One per process that reports (the controller, or a run without workers).
+
+    cells: outcome of every judged or broken cell, by its name.
+    other_failures: failed reports of tests without a cell.
+    configuration_error: what a worker could not start with.
+    """
+
+    def __init__(self) -> None:
+        self.cells: dict[str, dict[str, Any]] = {}
+        self.other_failures = 0
+        self.lost: list[str] = []
+        self.configuration_error = ""
+
+    @property
+    def started(self) -> bool:
+        """Whether a suite took part in the run."""
+        return bool(self.cells or self.lost or self.configuration_error)
+
+    def add(self, report: pytest.TestReport) -> None:
+        """Take in one report of an item's setup, call or teardown."""
+        found: dict[str, Any] | None = getattr(report, "iqa", None)
+        if found is not None:
+            found["outcome"] = "xfailed" if hasattr(report, "wasxfail") else report.outcome
+            self.cells[found["name"]] = found
+        elif report.failed and str(report.when) == "???":  # pytest-xdist's mark of a crashed worker
+            self.lost.append(report.nodeid)
+        elif report.failed:
+            self.other_failures += 1
+
+    def exit_code(self) -> ExitCode:
+        """1 before 13 before 12 before 11 before 10; 0 when every cell is green or a declared weakness."""
+        from iqa_robustness.gate.verdict import PRECEDENCE
+
+        if self.configuration_error:
+            return ExitCode.CONFIGURATION
+        codes = {ExitCode(cell["exit_code"]) for cell in self._consequential()}
+        if self.other_failures:
+            codes.add(ExitCode.FAIL)
+        if self.lost:
+            codes.add(ExitCode.INFRASTRUCTURE)
+        if ExitCode.CONFIGURATION in codes:
+            return ExitCode.CONFIGURATION
+        return next((code for code in PRECEDENCE if code in codes), ExitCode.PASS)
+
+    def _consequential(self) -> Iterable[dict[str, Any]]:
+        """Cells whose item failed: a control that is meant to be red, and whose test says so, does not count."""
+        return (cell for cell in self.cells.values() if cell["outcome"] == "failed")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Send the outcome of a cell along with its report; say errors of ours without the harness' stack."""
+    report = yield
+    if item.get_closest_marker("iqa_cells") is None:
+        return report
+    from iqa_robustness.plugin.judging import OUTCOME
+
+    error = call.excinfo.value if call.excinfo else None
+    if isinstance(error, IqaRobustnessError):
+        report.longrepr = f"{type(error).__name__}: {error}"
+        _attach(report, _broken(item, error))
+    elif call.when == "call":
+        found = item.stash.get(OUTCOME, None)
+        if found is None and error is not None and not isinstance(error, _JUDGEMENTS):
+            _attach(report, _broken(item, error))  # the metric's own exception; its stack is what its author needs
+        elif found is not None:
+            if report.failed and found["exit_code"] == ExitCode.PASS:
+                found["exit_code"] = int(ExitCode.FAIL)  # the test's own assertion failed
+            _attach(report, found)
+    return report
+
+
+def _attach(report: pytest.TestReport, found: dict[str, Any]) -> None:
+    """An attribute of a report travels from a worker to the controller with it."""
+    vars(report)["iqa"] = found
+
+
+def _broken(item: pytest.Item, error: BaseException) -> dict[str, Any]:
+    code, what = ExitCode.MISSING, str(error)
+    if isinstance(error, IqaRobustnessError):
+        code, what = error.exit_code, error.what
+    cell = robustness_session(item.config).cells[item.callspec.params["cell"]]  # type: ignore[attr-defined]
+    return {
+        "name": cell.name,
+        "id": cell.id,
+        **{axis: getattr(cell, axis) for axis in ("metric", "defense", "attack", "strength", "scenario", "goal")},
+        "status": "missing",
+        "expected": False,
+        "weakness": "",
+        "tier": "critical",
+        "exit_code": int(code),
+        "reasons": [f"{type(error).__name__}: {what}"],
+        "measures": {},
+        "checks": {},
+        "images": 0,
+        "mos_kind": "",
+        "protocol": {},
+        "record": "",
+        "computed": False,
+        "seconds": 0.0,
+    }
+
+
+def send_configuration_error(config: pytest.Config) -> None:
+    """From a worker: what it could not start with."""
+    if started(config) and robustness_session(config).error is not None:
+        config.workeroutput[_ERROR] = str(robustness_session(config).error)  # type: ignore[attr-defined]
+
+
+def received_configuration_error(node: Any) -> str:
+    """On the controller: what a worker could not start with, empty if it could."""
+    return str(getattr(node, "workeroutput", {}).get(_ERROR, ""))

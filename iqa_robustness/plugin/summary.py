@@ -1,0 +1,94 @@
+"""The controller's end of a run: exit code, terminal summary, report files."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from iqa_robustness.errors import ExitCode
+from iqa_robustness.plugin.outcomes import Outcomes, received_configuration_error
+from iqa_robustness.plugin.session import RobustnessSession
+
+_OWN_CODES = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
+_PULSE = 30.0
+
+
+class Summary:
+    """Registered where reports arrive: the controller, or a run without workers.
+
+    Args:
+        session: of this process.
+    """
+
+    def __init__(self, session: RobustnessSession) -> None:
+        self.session = session
+        self.outcomes = Outcomes()
+        self.written: list[Path] = []
+        self._began = self._last_pulse = time.monotonic()
+        self._total = 0
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Count what is to come, for the estimate."""
+        self._total = len(session.items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: object, ids: list[str]) -> None:
+        """With workers, they collect."""
+        del node
+        self._total = len(ids)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take in a report; every half minute, say how far the run is."""
+        self.outcomes.add(report)
+        if report.when != "teardown" or not self.outcomes.cells:
+            return
+        now, done = time.monotonic(), len(self.outcomes.cells) + len(self.outcomes.lost)
+        if now - self._last_pulse < _PULSE or done >= self._total:
+            return
+        self._last_pulse = now
+        left = (now - self._began) / done * (self._total - done)
+        reporter = self.session.config.pluginmanager.getplugin("terminalreporter")
+        if reporter is not None:
+            reporter.write_line(f"\niqa-robustness: {done} of {self._total} cells, about {left / 60:.1f} min left")
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: object, error: object) -> None:
+        """A worker is done: hear whether it could start at all."""
+        del error
+        self.outcomes.configuration_error = self.outcomes.configuration_error or received_configuration_error(node)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Set the exit code and write the reports."""
+        if not self.outcomes.started:
+            return
+        code = self.outcomes.exit_code()
+        if session.exitstatus in _OWN_CODES and (code != ExitCode.PASS or self.outcomes.cells):
+            session.exitstatus = code
+        if self.outcomes.cells:
+            from iqa_robustness.reporting.run import write_reports
+
+            allure_folder = session.config.getoption("allure_report_dir", default=None)
+            self.written = write_reports(
+                [*self.outcomes.cells.values()],
+                self.session.facts,
+                self.session.reports,
+                allure_folder=Path(allure_folder) if allure_folder else None,
+            )
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Print the table: metric × defense, the worst attack, what decided."""
+        if not self.outcomes.started:
+            return
+        terminalreporter.section("image-quality robustness")
+        if self.outcomes.configuration_error:
+            terminalreporter.write_line(f"ERROR: {self.outcomes.configuration_error}", red=True)
+        from iqa_robustness.reporting.table import summary_lines
+
+        for line in summary_lines([*self.outcomes.cells.values()], lost=self.outcomes.lost):
+            terminalreporter.write_line(line)
+        for path in self.written:
+            terminalreporter.write_line(f"written: {path}")

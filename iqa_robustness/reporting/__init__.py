@@ -1,0 +1,1 @@
+"""What people read: terminal table, markdown, HTML, Allure, pictures. Everything here reads outcomes and records."""

@@ -1,0 +1,71 @@
+"""summary.md: one screen for a pull request or `$GITHUB_STEP_SUMMARY`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from iqa_robustness.reporting.results import (
+    LABELS,
+    Outcome,
+    PairRow,
+    counted,
+    is_control,
+    label,
+    measure_of,
+    ordered,
+    pair_rows,
+    spoken_counts,
+)
+
+_MARKS = {
+    "pass": "✅",
+    "weakness": "🟡",
+    "fail": "❌",
+    "inconclusive": "❔",
+    "invalid": "⚠️",
+    "missing": "⬜",
+    "gone": "❌",
+}
+_LISTED = 20
+
+
+def summary_markdown(cells: Sequence[Outcome], facts: Mapping[str, str]) -> str:
+    """The run in markdown: counts, metric × defense, what is not green with its reasons, known weaknesses."""
+    judged = [cell for cell in cells if not is_control(cell)]
+    counts = counted(judged)
+    lines = ["# Image-quality robustness", "", f"{len(judged)} cells: {spoken_counts(counts)}.", ""]
+    if any(cell["mos_kind"] == "pseudo" for cell in judged):
+        lines += ["Opinion scores are pseudo (a formula, not people): they gate this data set's own run only.", ""]
+    lines += [
+        "| metric | defense | verdict | worst attack | D_score, % of range | placebo | SROCC clear → adv |",
+        "|---|---|---|---|---:|---:|---|",
+        *(_row(row) for row in pair_rows(judged)),
+    ]
+    red = [cell for cell in ordered(judged) if label(cell) not in ("pass", "weakness")]
+    if red:
+        lines += ["", "## Not green", ""]
+        lines += [
+            f"- {_MARKS[label(c)]} `{c['name']}`: {'; '.join(c['reasons']) or LABELS[label(c)]}" for c in red[:_LISTED]
+        ]
+        if len(red) > _LISTED:
+            lines.append(f"- … and {len(red) - _LISTED} more (summary.html)")
+    known = [cell for cell in judged if label(cell) == "weakness"]
+    if known:
+        reasons = sorted({cell["weakness"] for cell in known})
+        lines += ["", f"## Known weaknesses ({len(known)} cells)", "", *(f"- {reason}" for reason in reasons)]
+    lines += ["", "; ".join(f"{name} {text}" for name, text in facts.items()), ""]
+    return "\n".join(lines)
+
+
+def _row(row: PairRow) -> str:
+    verdict = f"{_MARKS[row.verdict]} {LABELS[row.verdict]}"
+    if row.worst is None:
+        return f"| {row.metric} | {row.defense} | {verdict} | – | | | |"
+    value, low, high = row.worst["measures"]["d_score"]
+    bounds = f" [{low:.1f}, {high:.1f}]" if low is not None and high is not None else ""
+    return (
+        f"| {row.metric} | {row.defense} | {verdict} "
+        f"| {row.worst['attack']}/{row.worst['strength']}, {row.worst['scenario']} "
+        f"| {value:.1f}{bounds} | {measure_of(row.worst, 'd_score_placebo'):.1f} "
+        f"| {measure_of(row.worst, 'srocc_clear'):.2f} → {measure_of(row.worst, 'srocc_adv'):.2f} |"
+    )

@@ -1,0 +1,113 @@
+"""Outcomes of cells, ordered and counted for people; the tidy table behind every report."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+Outcome = dict[str, Any]
+"""One cell's outcome, as the plugin sends it from a worker to the controller."""
+
+LABELS = {
+    "pass": "pass",
+    "weakness": "known weakness",
+    "fail": "fail",
+    "inconclusive": "inconclusive",
+    "invalid": "invalid",
+    "missing": "missing",
+    "gone": "weakness gone",
+}
+# From bad to good: a pair is as good as its worst cell.
+SEVERITY = ("fail", "missing", "invalid", "inconclusive", "gone", "weakness", "pass")
+
+
+def label(cell: Outcome) -> str:
+    """The verdict's key in `LABELS`: a declared weakness that shows is no failure, one that is gone is."""
+    if cell["expected"]:
+        return "weakness"
+    if cell["weakness"] and cell["status"] == "pass":
+        return "gone"
+    return str(cell["status"])
+
+
+def is_control(cell: Outcome) -> bool:
+    """Whether the cell judges the harness itself: a subject planted to be weak, degenerate or robust."""
+    return str(cell["metric"]).startswith("iqa_robustness.metrics.planted:")
+
+
+def measure_of(cell: Outcome, name: str) -> float:
+    """A measure's value, NaN where the cell has none."""
+    found = cell["measures"].get(name)
+    return float("nan") if found is None or found[0] is None else float(found[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairRow:
+    """A metric behind a defense, over all its cells.
+
+    verdict: of the worst cell.      counts: cells by label.
+    worst: the attacked cell with the largest D_score, None where there is none.
+    """
+
+    metric: str
+    defense: str
+    verdict: str
+    counts: dict[str, int]
+    worst: Outcome | None
+
+
+def pair_rows(cells: Iterable[Outcome]) -> list[PairRow]:
+    """One row for each (metric, defense), sorted by name with `none` first."""
+    groups: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
+    for cell in cells:
+        groups[cell["metric"], cell["defense"]].append(cell)
+    rows = []
+    for metric, defense in sorted(groups, key=lambda pair: (pair[0], pair[1] != "none", pair[1])):
+        members = groups[metric, defense]
+        attacked = [cell for cell in members if "d_score" in cell["measures"]]
+        rows.append(
+            PairRow(
+                metric=metric,
+                defense=defense,
+                verdict=min((label(cell) for cell in members), key=SEVERITY.index),
+                counts=counted(members),
+                worst=max(attacked, key=lambda cell: measure_of(cell, "d_score"), default=None),
+            )
+        )
+    return rows
+
+
+def counted(cells: Iterable[Outcome]) -> dict[str, int]:
+    """Cells by label, in order of `SEVERITY`, only what occurs."""
+    labels = [label(cell) for cell in cells]
+    return {name: labels.count(name) for name in SEVERITY if name in labels}
+
+
+def spoken_counts(counts: dict[str, int]) -> str:
+    """`2 fail, 1 known weakness, 5 pass`."""
+    return ", ".join(f"{number} {LABELS[name]}" for name, number in counts.items())
+
+
+def ordered(cells: Sequence[Outcome]) -> list[Outcome]:
+    """Worst verdict first, then by name."""
+    return sorted(cells, key=lambda cell: (SEVERITY.index(label(cell)), cell["name"]))
+
+
+def results_table(cells: Sequence[Outcome]) -> pd.DataFrame:
+    """One row a cell: axes, verdict, every measure with its bounds (NAME, NAME_low, NAME_high), counts, record."""
+    rows = []
+    for cell in sorted(cells, key=lambda cell: str(cell["name"])):
+        row = {
+            key: cell[key]
+            for key in ("metric", "defense", "attack", "strength", "scenario", "goal", "status", "weakness", "tier")
+        }
+        row |= {"verdict": label(cell), "images": cell["images"], "mos_kind": cell["mos_kind"]}
+        row |= {f"protocol_{name}": text for name, text in cell["protocol"].items()}
+        for name, (value, low, high) in sorted(cell["measures"].items()):
+            row |= {name: value, f"{name}_low": low, f"{name}_high": high}
+        rows.append(row | {"record": cell["record"], "seconds": cell["seconds"]})
+    return pd.DataFrame(rows)

@@ -1,0 +1,89 @@
+"""The summary at the end of a run, for a terminal."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from iqa_robustness.reporting.results import (
+    LABELS,
+    Outcome,
+    PairRow,
+    counted,
+    is_control,
+    measure_of,
+    pair_rows,
+    spoken_counts,
+)
+
+# Wider than any row: a table that is wrapped cannot be read, a long line can.
+_WIDTH = 240
+
+
+def summary_lines(cells: Sequence[Outcome], *, lost: Sequence[str] = ()) -> list[str]:
+    """Lines to print: a table of metric × defense, then the counts, then what a reader must know about the scores."""
+    judged = [cell for cell in cells if not is_control(cell)]
+    lines = _rendered(_table(pair_rows(judged))) if judged else []
+    if judged:
+        lines.append(f"{len(judged)} cells: {spoken_counts(counted(judged))}")
+    if len(cells) > len(judged):
+        lines.append(f"{len(cells) - len(judged)} cells of planted subjects judged the harness itself")
+    computed = sum(bool(cell["computed"]) for cell in cells)
+    if cells:
+        known = sum(cell["status"] != "missing" for cell in cells) - computed
+        lines.append(f"{computed} computed in this run, {known} taken from the store")
+    if lost:
+        lines.append(f"{len(lost)} lost with their worker: {', '.join(lost)}")
+    if any(cell["mos_kind"] == "pseudo" for cell in judged):
+        lines.append("opinion scores are pseudo (a formula, not people): they gate this data set's own run only")
+    return lines
+
+
+def _table(rows: Sequence[PairRow]) -> Table:
+    table = Table(box=SIMPLE, pad_edge=False)
+    for title, justify in (
+        ("metric", "left"),
+        ("defense", "left"),
+        ("verdict", "left"),
+        ("worst attack", "left"),
+        ("D_score, %", "right"),
+        ("95 % interval", "left"),
+        ("placebo", "right"),
+        ("SROCC clear → adv", "left"),
+        ("cells", "right"),
+    ):
+        table.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    previous = ""
+    for row in rows:
+        table.add_row(row.metric if row.metric != previous else "", *_cells(row))
+        previous = row.metric
+    return table
+
+
+def _cells(row: PairRow) -> list[str]:
+    count = str(sum(row.counts.values()))
+    if row.worst is None:
+        return [row.defense, LABELS[row.verdict], "–", "", "", "", "", count]
+    worst = row.worst
+    value, low, high = worst["measures"]["d_score"]
+    bounds = f"{low:.1f} to {high:.1f}" if low is not None and high is not None else "unknown"
+    return [
+        row.defense,
+        LABELS[row.verdict],
+        f"{worst['attack']}/{worst['strength']}, {worst['scenario']}",
+        f"{value:.1f}",
+        bounds,
+        f"{measure_of(worst, 'd_score_placebo'):.1f}",
+        f"{measure_of(worst, 'srocc_clear'):.2f} → {measure_of(worst, 'srocc_adv'):.2f}",
+        count,
+    ]
+
+
+def _rendered(table: Table) -> list[str]:
+    buffer = io.StringIO()
+    Console(file=buffer, width=_WIDTH, color_system=None).print(table)
+    return [line.rstrip() for line in buffer.getvalue().splitlines() if line.strip()]

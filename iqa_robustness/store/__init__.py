@@ -1,0 +1,7 @@
+"""A content-addressed, write-once store of what is expensive to compute."""
+
+from iqa_robustness.store.keys import Key, document_of
+from iqa_robustness.store.records import SCHEMA_VERSION, Record
+from iqa_robustness.store.store import Entry, Store
+
+__all__ = ["SCHEMA_VERSION", "Entry", "Key", "Record", "Store", "document_of"]

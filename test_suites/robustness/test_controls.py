@@ -1,0 +1,76 @@
+"""Controls of the harness itself: what is weak or degenerate by construction is never green, what is robust is.
+
+The subjects are planted (`iqa_robustness.metrics.planted`, `iqa_robustness.defenses.planted`); they judge the gate, so
+they run with the thresholds that judge everybody else.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from iqa_robustness.bench.cell import Cell
+from iqa_robustness.bench.pair import Pair
+from iqa_robustness.plugin.judging import Gate
+
+PLANTED = "iqa_robustness.metrics.planted:"
+DEGENERATE = [f"{PLANTED}{name}" for name in ("Constant", "Rounded", "Clamped", "MaskedGradient")]
+VULNERABLE, ROBUST = f"{PLANTED}Vulnerable", f"{PLANTED}Robust"
+CONSTANT_PURIFIER = "iqa_robustness.defenses.planted:ConstantPurifier"
+
+
+@pytest.mark.iqa_cells(
+    scenario="nonadaptive", dataset="ladder", metric=VULNERABLE, defense="none", strength="medium,strong"
+)
+def test_a_vulnerable_metric_is_red(cell: Cell, pair: Pair, gate: Gate) -> None:
+    """By gradients and by queries alone."""
+    assert gate.verdict(cell, pair).status != "pass"
+
+
+@pytest.mark.iqa_cells(
+    scenario="adaptive", dataset="ladder", metric=VULNERABLE, defense="flip,jpeg", attack="ifgsm", strength="medium"
+)
+def test_a_vulnerable_metric_is_red_behind_a_defense_the_attack_knows(cell: Cell, pair: Pair, gate: Gate) -> None:
+    """Through a flip directly, through JPEG by the slope of its differentiable stand-in."""
+    assert gate.verdict(cell, pair).status == "fail"
+
+
+@pytest.mark.iqa_cells(
+    scenario="nonadaptive",
+    dataset="ladder",
+    metric=DEGENERATE,
+    defense="none",
+    attack="ifgsm,square",
+    strength="medium",
+)
+def test_a_degenerate_metric_is_never_green(cell: Cell, pair: Pair, gate: Gate) -> None:
+    """Constant, rounded, clamped or masked scores resist attacks because they measure nothing, or hide the way."""
+    assert gate.verdict(cell, pair).status != "pass"
+
+
+# Five steps of the range still rank and spread: only the attack cells find that the rounded score is flat.
+@pytest.mark.iqa_cells(
+    scenario="clean", dataset="ladder", metric=[name for name in DEGENERATE if "Rounded" not in name], defense="none"
+)
+def test_a_degenerate_metric_fails_on_clean_images(cell: Cell, pair: Pair, gate: Gate) -> None:
+    """Before any attack: ranking, spread or headroom is missing."""
+    assert gate.verdict(cell, pair).status != "pass"
+
+
+@pytest.mark.iqa_cells(
+    scenario="nonadaptive", dataset="ladder", metric=ROBUST, defense=CONSTANT_PURIFIER, strength="medium"
+)
+def test_a_constant_purifier_is_never_green(cell: Cell, pair: Pair, gate: Gate) -> None:
+    """A defense that deletes the image moves no score under attack."""
+    assert gate.verdict(cell, pair).status != "pass"
+
+
+@pytest.mark.iqa_cells(scenario="nonadaptive", dataset="ladder", metric=ROBUST, defense="none")
+def test_a_robust_metric_is_green(cell: Cell, pair: Pair, gate: Gate) -> None:
+    """RMS contrast cannot move by more than the perturbation: a gate nobody can pass would say nothing."""
+    assert gate.verdict(cell, pair).status == "pass"
+
+
+@pytest.mark.iqa_cells(scenario="adaptive", dataset="ladder", metric=ROBUST, defense="flip", strength="medium")
+def test_a_robust_metric_is_green_behind_a_defense(cell: Cell, pair: Pair, gate: Gate) -> None:
+    """Nor does a harmless defense make a robust metric red."""
+    assert gate.verdict(cell, pair).status == "pass"

@@ -1,0 +1,62 @@
+"""Profiles: the architecture's table, and that what they name exists."""
+
+from __future__ import annotations
+
+import pytest
+
+from iqa_robustness import attacks, defenses, metrics
+from iqa_robustness.bench import profiles
+from iqa_robustness.errors import ConfigurationError, UnknownNameError
+
+# As in the architecture document: images white-box / query / certified, size, queries, n0 / n, EOT draws.
+TABLE = {
+    "smoke": ((None, 8, 4), (192, 256), 300, (20, 200), 2),
+    "standard": ((200, 50, 20), (384, 512), 2_000, (100, 1_000), 8),
+    "paper": ((1_000, 50, 10), (384, 512), 10_000, (100, 1_000), 8),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_profiles_are_those_of_the_architecture(name: str) -> None:
+    found = profiles.profile(name)
+    (white_box, query, certified), size, queries, samples, draws = TABLE[name]
+    assert (found.white_box_images, found.query_images, found.certified_images) == (white_box, query, certified)
+    assert (found.size, found.queries, (found.n0, found.n), found.draws) == (size, queries, samples, draws)
+
+
+def test_the_purification_study_is_on_200_square_images() -> None:
+    found = profiles.profile("purification-study")
+    assert (found.white_box_images, found.size) == (200, (299, 299))
+
+
+def test_every_profile_is_listed_under_its_own_name() -> None:
+    assert profiles.names() == ["smoke", "standard", "paper", "purification-study"]
+    assert [profiles.profile(name).name for name in profiles.names()] == profiles.names()
+
+
+@pytest.mark.parametrize(
+    ("access", "certified", "images"),
+    [("white-box", False, 200), ("black-box", False, 50), ("white-box", True, 20), ("black-box", True, 20)],
+)
+def test_certified_cells_are_the_dearest_then_queries(access: str, certified: bool, images: int) -> None:
+    assert profiles.profile("standard").images(access=access, certified=certified) == images
+
+
+def test_an_unknown_profile_is_answered_with_close_ones() -> None:
+    with pytest.raises(UnknownNameError, match="unknown profile 'smok'") as caught:
+        profiles.profile("smok")
+    assert caught.value.fix == "did you mean smoke?"
+    assert isinstance(caught.value, ConfigurationError)
+
+
+@pytest.mark.parametrize("name", ["smoke", "standard", "paper", "purification-study"])
+def test_a_profile_names_only_what_is_registered(name: str) -> None:
+    found = profiles.profile(name)
+    assert found.metrics
+    assert set(found.metrics) <= set(metrics.registry.names())
+    for metric, limit in found.limits.items():
+        assert metric in found.metrics
+        assert limit.images > 0
+        assert set(limit.attacks) <= set(attacks.registry.names())
+        assert set(limit.defenses) <= set(defenses.registry.names())
+        assert set(limit.strengths) <= set(attacks.STRENGTHS)

@@ -1,0 +1,119 @@
+"""What the package's own tests share: cells and records made by hand, small and entirely known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import settings
+
+from iqa_robustness.bench.cell import Cell
+from iqa_robustness.store import Record
+
+# Properties are about values; how long an example takes depends on what else the machine does.
+settings.register_profile("iqa", deadline=None)
+settings.load_profile("iqa")
+
+
+@pytest.fixture(scope="session")
+def make_cell() -> Callable[..., Cell]:
+    """A cell with small sizes; keyword arguments replace its fields."""
+
+    def make(**fields: Any) -> Cell:
+        known: dict[str, Any] = {
+            "metric": "compact",
+            "defense": "flip",
+            "attack": "ifgsm",
+            "strength": "medium",
+            "scenario": "nonadaptive",
+            "dataset": "mini",
+            "images": 60,
+            "size": (192, 256),
+            "queries": 300,
+            "draws": 2,
+            "n0": 20,
+            "n": 200,
+        }
+        return Cell(**{**known, **fields})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_record() -> Callable[..., Record]:
+    """A record of a metric that withstands a working attack: 60 images of 20 contents, diam 100, shifts of 1 %.
+
+    Keyword arguments: sizes and facts below; every other name is a column (a scalar or one value an image).
+    """
+
+    def make(
+        *,
+        images: int = 60,
+        contents: int = 20,
+        scenario: str = "nonadaptive",
+        goal: str = "raise",
+        kind: str = "purification",
+        attack_access: str = "white-box",
+        metric_access: str = "white-box",
+        differentiable: bool = True,
+        higher_is_better: bool = True,
+        score_range: tuple[float, float] = (0.0, 100.0),
+        dataset: str = "folder:/photos",
+        trace: tuple[float, ...] = (0.0, 0.1, 0.2),
+        proof: tuple[float, ...] = (40.0, 42.0, 44.0, 46.0, 48.0, 50.0, 52.0, 54.0),
+        **columns: Any,
+    ) -> Record:
+        rank = np.arange(images)
+        quality = np.linspace(20, 80, images) if higher_is_better else np.linspace(80, 20, images)
+        moved = quality + np.where(rank % 2, 1.0, 0.9) * (1 if higher_is_better else -1)
+        table: dict[str, Any] = {
+            "id": [f"image-{number}" for number in rank],
+            "content": [f"scene-{number % contents}" for number in rank],
+            "mos": np.linspace(1, 5, images),
+            "clean": quality,
+            "attacked": moved,
+            "defended_clean": quality,
+            "defended_attacked": moved,
+            "placebo": quality + 0.1,
+            "ssim": 0.98,
+            "psnr": 40.0,
+            "linf": 2 / 255,
+            "l2": 1.5,
+            "ssim_purified": 0.95,
+            "psnr_purified": 38.0,
+            "forwards": 10,
+            "backwards": 10,
+            "gradient_finite": True,
+            "gradient_nonzero": True,
+            "responded": True,
+            "clean_lower": np.nan,
+            "clean_upper": np.nan,
+            "attacked_lower": np.nan,
+            "attacked_upper": np.nan,
+            "radius": np.nan,
+            "abstained": False,
+        }
+        if kind == "certified":
+            table |= {"attacked_lower": moved - 2, "attacked_upper": moved + 3, "radius": 0.05}
+        unknown = set(columns) - set(table)
+        assert not unknown, f"no such column: {unknown}"
+        meta: dict[str, Any] = {
+            "cell": {"scenario": scenario, "goal": goal},
+            "metric": {
+                "score_range": [*score_range],
+                "higher_is_better": higher_is_better,
+                "access": metric_access,
+                "differentiable": differentiable,
+            },
+            "defense": {"kind": kind},
+            "dataset": {"name": dataset, "mos_kind": "human"},
+        }
+        if scenario != "clean":
+            meta["attack"] = {"access": attack_access, "trace": [*trace]}
+            meta["proof"] = {"gains": [*proof], "contents": [f"scene-{n}" for n in range(len(proof))]}
+        return Record(images=pd.DataFrame({**table, **columns}), meta=meta)
+
+    return make

@@ -1,0 +1,65 @@
+"""Pictures: their pixels are the ones that were scored, and differences are enlarged as they say."""
+
+from __future__ import annotations
+
+import io
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio
+
+from iqa_robustness.reporting.figures import Panel, amplified_difference, contact_sheet, shift_plot, spoken
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 255))
+def test_a_difference_fills_the_scale_and_keeps_its_sign(seed: int, largest: int) -> None:
+    random = np.random.RandomState(seed)
+    first = random.randint(0, 256, (9, 7, 3)).astype(np.uint8)
+    second = np.clip(first.astype(int) + random.randint(-largest, largest + 1, first.shape), 0, 255).astype(np.uint8)
+    shown, factor = amplified_difference(first, second)
+    difference = second.astype(int) - first.astype(int)
+    assert np.array_equal(shown, np.clip(128 + factor * difference, 0, 255))
+    peak = np.abs(difference).max()
+    assert factor * peak <= 127 or factor == 1
+    assert (factor + 1) * max(peak, 1) > 127
+
+
+def test_equal_pictures_have_a_grey_difference() -> None:
+    picture = np.full((4, 4, 3), 77, np.uint8)
+    shown, _ = amplified_difference(picture, picture)
+    assert (shown == 128).all()
+
+
+def test_a_contact_sheet_shows_every_panel_as_it_is() -> None:
+    ramp = np.tile(np.arange(64, dtype=np.uint8)[None, :, None] * 4, (48, 1, 3))
+    panels = [Panel(pixels=ramp, title="one", text="a"), Panel(pixels=255 - ramp, title="two", text="b")]
+    with Image.open(io.BytesIO(contact_sheet([panels, panels[:1]]))) as sheet:
+        pixels = np.array(sheet)
+    assert pixels.shape == (2 * (48 + 40) + 3 * 6, 2 * (64 + 6) + 6, 3)
+    assert peak_signal_noise_ratio(pixels[46:94, 6:70], ramp) > 38
+    assert peak_signal_noise_ratio(pixels[46:94, 76:140], 255 - ramp) > 38
+    assert (pixels[140:188, 76:140] == 255).all()
+
+
+def test_captions_are_drawn() -> None:
+    blank = np.full((48, 200, 3), 255, np.uint8)
+    with Image.open(io.BytesIO(contact_sheet([[Panel(pixels=blank, title="clean: x", text="score 1")]]))) as sheet:
+        assert (np.array(sheet)[:40].min(axis=2) < 128).sum() > 50
+
+
+def test_the_shift_plot_is_an_svg_with_its_words() -> None:
+    random = np.random.RandomState(0)
+    text = shift_plot(random.rand(20), random.rand(20), random.rand(20), title="compact/jpeg", axis="compact score")
+    root = ElementTree.fromstring(text)
+    assert root.tag.endswith("svg")
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "expected"), [(1.25, 1, "1.2"), (0.98765, 3, "0.988"), (float("nan"), 1, "–")]
+)
+def test_numbers_are_spoken(value: float, digits: int, expected: str) -> None:
+    assert spoken(value, digits) == expected

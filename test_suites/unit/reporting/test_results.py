@@ -1,0 +1,84 @@
+"""Outcomes counted, ordered and tabulated."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from iqa_robustness.reporting.results import (
+    counted,
+    is_control,
+    label,
+    measure_of,
+    ordered,
+    pair_rows,
+    results_table,
+    spoken_counts,
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "pass"),
+        ({"status": "fail"}, "fail"),
+        ({"status": "fail", "expected": True, "weakness": "known for long"}, "weakness"),
+        ({"status": "inconclusive", "expected": True, "weakness": "known for long"}, "weakness"),
+        ({"status": "pass", "weakness": "known for long"}, "gone"),
+        ({"status": "invalid", "weakness": "known for long"}, "invalid"),
+        ({"status": "missing"}, "missing"),
+    ],
+)
+def test_a_label_tells_declared_from_undeclared(outcome: Any, changes: dict[str, Any], expected: str) -> None:
+    assert label(outcome(**changes)) == expected
+
+
+def test_a_pair_is_as_good_as_its_worst_cell_and_shows_its_worst_attack(outcome: Any, weak: Any) -> None:
+    (row,) = pair_rows([outcome(), weak, outcome(scenario="clean", attack="", strength="", measures={})])
+    assert row.verdict == "weakness"
+    assert row.worst is weak
+    assert row.counts == {"weakness": 1, "pass": 2}
+
+
+def test_pairs_come_by_metric_with_the_undefended_one_first(outcome: Any) -> None:
+    rows = pair_rows([outcome(metric=m, defense=d) for m in ("b", "a") for d in ("flip", "none", "blur")])
+    assert [(row.metric, row.defense) for row in rows] == [
+        ("a", "none"), ("a", "blur"), ("a", "flip"), ("b", "none"), ("b", "blur"), ("b", "flip"),
+    ]  # fmt: skip
+
+
+def test_a_pair_without_numbers_has_no_worst_attack(outcome: Any) -> None:
+    (row,) = pair_rows([outcome(status="missing", measures={})])
+    assert row.worst is None
+    assert row.verdict == "missing"
+
+
+def test_counts_are_spoken_from_bad_to_good(outcome: Any, red: Any, weak: Any) -> None:
+    assert spoken_counts(counted([outcome(), outcome(), weak, red])) == "1 fail, 1 known weakness, 2 pass"
+
+
+def test_the_worst_come_first_and_then_the_alphabet(outcome: Any, red: Any, weak: Any) -> None:
+    cells = [outcome(metric="b"), outcome(metric="a"), weak, red]
+    assert [c["name"] for c in ordered(cells)] == [red["name"], weak["name"], cells[1]["name"], cells[0]["name"]]
+
+
+def test_measures_that_are_absent_are_nan(outcome: Any) -> None:
+    assert measure_of(outcome(), "d_score") == 10.0
+    assert math.isnan(measure_of(outcome(), "cert_rd"))
+
+
+def test_planted_subjects_are_controls(outcome: Any) -> None:
+    assert is_control(outcome(metric="iqa_robustness.metrics.planted:Robust"))
+    assert not is_control(outcome(metric="planted:Robust"))
+
+
+def test_the_table_is_tidy_and_keeps_unknown_bounds_empty(outcome: Any, red: Any) -> None:
+    table = results_table([red, outcome()])
+    assert table["defense"].tolist() == ["flip", "none"]
+    assert table["verdict"].tolist() == ["fail", "pass"]
+    assert table.loc[0, "d_score_high"] == 65.0
+    assert table["srocc_adv_low"].isna().all()
+    assert table["protocol_attack"].tolist() == ["direct", "direct"]
+    assert table["record"].str.len().tolist() == [64, 64]

@@ -1,0 +1,121 @@
+"""The summaries that people read: terminal, markdown, HTML."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from iqa_robustness.reporting.html import heat_map, summary_html
+from iqa_robustness.reporting.markdown import summary_markdown
+from iqa_robustness.reporting.table import summary_lines
+
+FACTS = {"profile": "smoke", "images": "mini"}
+
+
+class Page(HTMLParser):
+    """Checks that tags nest, and collects the text."""
+
+    VOID = frozenset({"meta", "br", "link", "img", "hr", "input"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_terminal_table_is_aligned(outcome: Any, red: Any, weak: Any) -> None:
+    lines = summary_lines([outcome(), weak, red])
+    header, _, *rows = lines[:4]
+    assert rows[0].split()[:4] == ["compact", "none", "known", "weakness"]
+    assert rows[1].split()[:2] == ["flip", "fail"]
+    column = header.index("D_score, %") + len("D_score, %")
+    assert rows[0][:column].endswith("40.0")
+    assert rows[1][:column].endswith("63.0")
+    assert lines[4] == "3 cells: 1 fail, 1 known weakness, 1 pass"
+    assert lines[5] == "3 computed in this run, 0 taken from the store"
+
+
+def test_the_terminal_says_what_was_lost_and_what_was_reused(outcome: Any) -> None:
+    lines = summary_lines([outcome(computed=False), outcome(status="missing", computed=False)], lost=["x::y[z]"])
+    assert "0 computed in this run, 1 taken from the store" in lines
+    assert "1 lost with their worker: x::y[z]" in lines
+
+
+@pytest.mark.parametrize(("kind", "said"), [("pseudo", True), ("human", False)])
+def test_pseudo_scores_are_called_so_everywhere(outcome: Any, kind: str, said: bool) -> None:
+    cells = [outcome(mos_kind=kind)]
+    assert any("pseudo" in line for line in summary_lines(cells)) is said
+    assert ("pseudo" in summary_markdown(cells, FACTS)) is said
+    assert ("pseudo" in summary_html(cells, FACTS)) is said
+
+
+def test_controls_are_counted_apart(outcome: Any) -> None:
+    control = outcome(metric="iqa_robustness.metrics.planted:Vulnerable", status="fail")
+    lines = summary_lines([outcome(), control])
+    assert "1 cells: 1 pass" in lines
+    assert "1 cells of planted subjects judged the harness itself" in lines
+    assert "1 cells: 1 pass." in summary_markdown([outcome(), control], FACTS)
+
+
+def test_markdown_lists_what_is_not_green_with_reasons_and_weaknesses_once(outcome: Any, red: Any, weak: Any) -> None:
+    text = summary_markdown([outcome(), weak, {**weak, "name": "other"}, red], FACTS)
+    assert "| compact | flip | ❌ fail | ifgsm/strong, adaptive | 63.0 [61.0, 65.0] | 1.0 | 0.80 → 0.50 |" in text
+    assert f"- ❌ `{red['name']}`: {red['reasons'][0]}" in text
+    assert text.count("an undefended network <has> gradients") == 1
+    assert "## Known weaknesses (2 cells)" in text
+
+
+def test_markdown_shortens_a_long_list(red: Any) -> None:
+    text = summary_markdown([{**red, "name": f"cell {number}"} for number in range(30)], FACTS)
+    assert "… and 10 more" in text
+    assert len(text) < 20_000
+
+
+def test_the_page_nests_shows_every_cell_and_escapes_what_people_wrote(outcome: Any, red: Any, weak: Any) -> None:
+    text = summary_html([outcome(), weak, red], FACTS)
+    page = Page(text)
+    assert not page.open
+    assert "an undefended network <has> gradients" in page.text
+    assert "<has>" not in text
+    for cell in (outcome(), weak, red):
+        assert cell["name"] in page.text
+    assert "profile" in page.text
+
+
+def test_the_page_needs_no_network(outcome: Any) -> None:
+    text = summary_html([outcome()], FACTS)
+    assert "http" not in text
+    assert "src=" not in text
+    assert "@import" not in text
+
+
+def test_the_page_of_a_run_without_cells_still_nests() -> None:
+    assert not Page(summary_html([], FACTS)).open
+
+
+def test_the_heat_map_has_a_place_for_every_pair_and_attack(outcome: Any, red: Any) -> None:
+    lowered = outcome(goal="lower", d_score=99.0)
+    heat = heat_map([outcome(), outcome(strength="weak", d_score=5.0), red, lowered])
+    assert heat["columns"] == [
+        ("nonadaptive", "ifgsm", "weak"),
+        ("nonadaptive", "ifgsm", "medium"),
+        ("adaptive", "ifgsm", "strong"),
+    ]
+    none, flip = heat["rows"]
+    assert [place and place["value"] for place in none["places"]] == [5.0, 10.0, None]
+    assert flip["places"][2]["share"] == 1.0
+    assert none["places"][1]["share"] == pytest.approx(10 / 60)

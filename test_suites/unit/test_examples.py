@@ -1,0 +1,41 @@
+"""The examples run as a reader would run them, in a copy of their folder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from iqa_robustness.errors import ExitCode
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture
+def own_metric(pytester: pytest.Pytester) -> pytest.Pytester:
+    shutil.copytree(EXAMPLES / "own-metric", pytester.path, dirs_exist_ok=True)
+    return pytester
+
+
+def test_twenty_lines_gate_somebodys_own_metric(own_metric: pytest.Pytester) -> None:
+    """Mean gradient magnitude rises with noise: the gate says so by name, number and exit code."""
+    result = own_metric.runpytest_subprocess("-p", "no:cacheprovider", "--iqa-images=20", "--iqa-attack=ifgsm")
+    assert result.ret == ExitCode.FAIL
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["fail: nonadaptive:sharpness:Sharpness/none/ifgsm/medium", "  fail: D_score * at most 20 is required"]
+    )
+    assert (own_metric.path / "reports" / "summary.html").exists()
+
+
+def test_the_example_is_twenty_lines(own_metric: pytest.Pytester) -> None:
+    code = [
+        line for path in own_metric.path.iterdir() if path.suffix in (".py", ".yaml", ".ini") for line in _code(path)
+    ]
+    assert len(code) <= 24
+
+
+def _code(path: Path) -> list[str]:
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    return [line for line in lines if line and not line.startswith(('"""', "#", "import ", "from "))]

@@ -1,0 +1,155 @@
+"""Registries: names, lazy targets, entry points, and errors that help."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iqa_robustness import attacks, datasets, defenses, metrics, registry
+from iqa_robustness.errors import ConfigurationError, DuplicateNameError, UnknownNameError
+from iqa_robustness.registry import Entry, Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tool(Entry):
+    colour: str = "grey"
+
+
+def tools(*names: str) -> Registry[Tool]:
+    made = Registry("tool", Tool, "no.such.group")
+    for name in names:
+        made.register(Tool(name=name, target="math:tau", colour="red"))
+    return made
+
+
+def offered(monkeypatch: pytest.MonkeyPatch, **points: str) -> None:
+    """Pretend that another distribution offers these entry points."""
+    found = EntryPoints(EntryPoint(name=name, value=value, group="g") for name, value in points.items())
+    monkeypatch.setattr(registry, "entry_points", lambda **_: found)
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.from_regex(r"[a-z0-9]{1,4}(-[a-z0-9]{1,3}){0,2}", fullmatch=True), unique=True, max_size=6))
+def test_names_are_listed_sorted_and_contained(names: list[str]) -> None:
+    made = tools(*names)
+    assert made.names() == sorted(names)
+    assert [entry.name for entry in made] == sorted(names)
+    assert all(name in made for name in names)
+
+
+@pytest.mark.parametrize("name", ["", "JPEG", "two words", "-x", "x-", "a--b", "a_b", "a:b", "é"])
+def test_a_name_is_lower_case_words_joined_by_hyphens(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="no valid tool name") as caught:
+        tools(name)
+    assert "lower-case words" in caught.value.fix
+
+
+def test_a_taken_name_is_refused_and_both_targets_are_named() -> None:
+    made = tools("saw")
+    with pytest.raises(DuplicateNameError, match=r"'saw'.*math:tau.*other:thing"):
+        made.register(Tool(name="saw", target="other:thing"))
+    assert made.resolve("saw").target == "math:tau"
+
+
+# --- resolving and loading ------------------------------------------------------------------------------------------
+
+
+def test_a_registered_name_resolves_to_its_own_entry() -> None:
+    assert tools("saw").resolve("saw") == Tool(name="saw", target="math:tau", colour="red")
+
+
+def test_a_reference_resolves_to_an_entry_with_defaults_and_is_not_contained() -> None:
+    made = tools("saw")
+    assert made.resolve("math:pi") == Tool(name="math:pi", target="math:pi", colour="grey")
+    assert "math:pi" not in made
+
+
+@pytest.mark.parametrize("name", ["swa", "a.b", "a:", ":b", "1a:b", "a:b:c", "a:b.c", ""])
+def test_what_is_neither_name_nor_reference_is_unknown(name: str) -> None:
+    with pytest.raises(UnknownNameError, match="unknown tool"):
+        tools("saw").resolve(name)
+
+
+def test_loading_imports_the_target() -> None:
+    import math
+
+    assert tools("saw").load("saw") is math.tau
+    assert tools().load("math:pi") is math.pi
+
+
+def test_nothing_is_imported_before_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lazy_tool_module.py").write_text("thing = 3\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    made = tools()
+    made.register(Tool(name="lazy", target="lazy_tool_module:thing"))
+    assert made.resolve("lazy") in [*made]
+    assert "lazy_tool_module" not in sys.modules
+    assert made.load("lazy") == 3
+    monkeypatch.delitem(sys.modules, "lazy_tool_module")
+
+
+def test_a_module_that_is_not_there_is_a_configuration_error_with_advice() -> None:
+    with pytest.raises(ConfigurationError, match=r"tool 'no_such_package\.x:Y' cannot be imported") as caught:
+        tools().load("no_such_package.x:Y")
+    assert "no_such_package" in str(caught.value)
+    assert "PYTHONPATH" in caught.value.fix
+    assert isinstance(caught.value.__cause__, ModuleNotFoundError)
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"), [("def broken(:\n", "SyntaxError"), ("raise RuntimeError('no licence')\n", "RuntimeError")]
+)
+def test_a_module_that_fails_on_import_is_named_with_its_failure(
+    source: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_tool_module.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigurationError, match=rf"cannot be imported from broken_tool_module:X: {kind}"):
+        tools().load("broken_tool_module:X")
+
+
+def test_a_missing_attribute_is_answered_with_close_ones() -> None:
+    with pytest.raises(UnknownNameError, match=r"did you mean .*tau") as caught:
+        tools().load("math:tuu")
+    assert "module math" in str(caught.value)
+
+
+# --- entry points ---------------------------------------------------------------------------------------------------
+
+
+def test_entry_points_add_names_with_the_entry_classes_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    offered(monkeypatch, drill="math:pi")
+    made = tools("saw")
+    assert made.names() == ["drill", "saw"]
+    assert made.resolve("drill") == Tool(name="drill", target="math:pi")
+
+
+@pytest.mark.parametrize("point", ["saw", "Not Valid"])
+def test_a_bad_entry_point_is_an_error_every_time(point: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    offered(monkeypatch, **{"drill": "math:pi", point: "math:e"})
+    made = tools("saw")
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=point):
+            made.names()
+    # Once the other distribution is mended, nothing is left over from before.
+    offered(monkeypatch, drill="math:pi")
+    assert made.names() == ["drill", "saw"]
+
+
+# --- the package's own ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("package", [metrics, attacks, defenses, datasets], ids=lambda package: package.__name__)
+def test_each_package_lists_its_registry_with_summaries(package: object) -> None:
+    entries = package.list()  # type: ignore[attr-defined]
+    assert [entry.name for entry in entries] == package.registry.names()  # type: ignore[attr-defined]
+    assert entries
+    assert all(entry.summary for entry in entries if entry.target.startswith("iqa_robustness."))
