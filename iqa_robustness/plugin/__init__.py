@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers; where reports arrive, listen to them."""
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
-    if not is_worker():
+    if not is_worker(config):
         from iqa_robustness.plugin.summary import Summary
 
         config.pluginmanager.register(Summary(robustness_session(config)), "iqa_robustness_summary")
@@ -39,5 +39,5 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A worker tells the controller what it could not start with."""
-    if is_worker():
+    if is_worker(session.config):
         send_configuration_error(session.config)

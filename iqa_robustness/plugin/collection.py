@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from iqa_robustness.bench.cell import Cell
 from iqa_robustness.errors import ConfigurationError
+from iqa_robustness.plugin.outcomes import is_worker
 from iqa_robustness.plugin.session import robustness_session, started
 
 
@@ -38,7 +37,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     session = robustness_session(config)
     if session.error is not None:
-        if "PYTEST_XDIST_WORKER" not in os.environ:
+        if not is_worker(config):
             raise pytest.UsageError(str(session.error))
         items.clear()  # the controller raises what the worker reports
         return

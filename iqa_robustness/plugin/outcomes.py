@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterable
 from typing import Any
 
@@ -16,9 +15,12 @@ _JUDGEMENTS = (AssertionError, pytest.fail.Exception, pytest.skip.Exception, pyt
 _ERROR = "iqa_configuration_error"
 
 
-def is_worker() -> bool:
-    """Whether this process is a pytest-xdist worker."""
-    return "PYTEST_XDIST_WORKER" in os.environ
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this session is that of a pytest-xdist worker.
+
+    Not read from the environment: a pytest that a worker's test starts inherits that and is no worker.
+    """
+    return hasattr(config, "workerinput")
 
 
 class Outcomes:

@@ -118,3 +118,10 @@ def test_an_option_that_cannot_be_met_is_a_usage_error(
     assert result.ret == ExitCode.CONFIGURATION
     assert hint in lines(result)
     assert not project.entries()
+
+
+def test_a_run_that_a_worker_started_is_no_worker(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
+    project.write("thresholds.yaml", "version: 1\ndefaults: {clean: {spread: {min: 1}}}\n")
+    assert project.run("--iqa-strength=weak").ret == ExitCode.INCONCLUSIVE
+    assert project.run("--iqa-metric=compactt").ret == ExitCode.CONFIGURATION
