@@ -59,15 +59,21 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureInfo:
-    """How a measure is called and computed: `compute` takes the record."""
+    """How a measure is called and computed.
+
+    compute: takes the record.      scenarios: where the measure applies.
+    limits: least and most that the measure can be, in its unit; no interval leaves them.
+    """
 
     title: str
     unit: str
     compute: Callable[[Record], Interval]
     scenarios: tuple[str, ...]
+    limits: tuple[float, float] = (-math.inf, math.inf)
 
 
 _ATTACKED = ("nonadaptive", "adaptive", "certified")
+_NOT_NEGATIVE, _SHARE = (0.0, math.inf), (0.0, 1.0)
 
 
 def _mean(values: Callable[[Record], np.ndarray]) -> Callable[[Record], Interval]:
@@ -132,6 +138,7 @@ MEASURES: dict[str, MeasureInfo] = {
         unit="% of range",
         compute=_mean(lambda r: np.abs(_shift(r, "clean", "defended_attacked"))),
         scenarios=_ATTACKED,
+        limits=_NOT_NEGATIVE,
     ),
     "d_score_excess": MeasureInfo(
         title="D_score over placebo",
@@ -146,12 +153,14 @@ MEASURES: dict[str, MeasureInfo] = {
         unit="% of range",
         compute=_mean(lambda r: np.abs(_shift(r, "clean", "placebo"))),
         scenarios=_ATTACKED,
+        limits=_NOT_NEGATIVE,
     ),
     "d_score_defended": MeasureInfo(
         title="D_score^(D)",
         unit="% of range",
         compute=_mean(lambda r: np.abs(_shift(r, "defended_clean", "defended_attacked"))),
         scenarios=_ATTACKED,
+        limits=_NOT_NEGATIVE,
     ),
     "gain": MeasureInfo(
         title="Signed gain",
@@ -195,24 +204,42 @@ MEASURES: dict[str, MeasureInfo] = {
             rank_flips, lambda r: r.scores("clean"), lambda r: r.scores("defended_attacked"), correlation=False
         ),
         scenarios=_ATTACKED,
+        limits=_SHARE,
     ),
     "spread": MeasureInfo(
-        title="Spread of clean scores", unit="% of range", compute=_spread, scenarios=("clean", *_ATTACKED)
+        title="Spread of clean scores",
+        unit="% of range",
+        compute=_spread,
+        scenarios=("clean", *_ATTACKED),
+        limits=_NOT_NEGATIVE,
     ),
     "headroom": MeasureInfo(
-        title="Headroom", unit="% of range", compute=_mean(_headroom), scenarios=("clean", *_ATTACKED)
+        title="Headroom",
+        unit="% of range",
+        compute=_mean(_headroom),
+        scenarios=("clean", *_ATTACKED),
+        limits=_NOT_NEGATIVE,
     ),
     "cert_rd": MeasureInfo(
-        title="Cert.RD (certified delta)", unit="share of range", compute=_mean(_delta), scenarios=_ATTACKED
+        title="Cert.RD (certified delta)",
+        unit="share of range",
+        compute=_mean(_delta),
+        scenarios=_ATTACKED,
+        limits=_NOT_NEGATIVE,
     ),
     "cert_r": MeasureInfo(
-        title="Cert.R", unit="l2, units of 1", compute=_mean(lambda r: r.scores("radius")), scenarios=_ATTACKED
+        title="Cert.R",
+        unit="l2, units of 1",
+        compute=_mean(lambda r: r.scores("radius")),
+        scenarios=_ATTACKED,
+        limits=_NOT_NEGATIVE,
     ),
     "abstain": MeasureInfo(
         title="Abstentions",
         unit="share",
         compute=_mean(lambda r: r.images["abstained"].to_numpy(np.float64)),
         scenarios=_ATTACKED,
+        limits=_SHARE,
     ),
 }
 """Every measure of a record, by its name in thresholds.yaml."""
@@ -238,7 +265,12 @@ def _measurement(name: str, info: MeasureInfo, record: Record) -> Measurement:
     if name in _WITH_OPINIONS and bool(record.images["mos"].isna().any()):
         note = "not applicable: the data set has no opinion scores"
     return Measurement(
-        name=name, title=info.title, unit=info.unit, interval=info.compute(record), gated=not note, note=note
+        name=name,
+        title=info.title,
+        unit=info.unit,
+        interval=info.compute(record).within(*info.limits),
+        gated=not note,
+        note=note,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +32,10 @@ class Interval:
     def unknown(cls, value: float, clusters: int) -> Interval:
         """An estimate about whose error nothing is known."""
         return cls(value=value, low=-math.inf, high=math.inf, clusters=clusters)
+
+    def within(self, least: float, most: float) -> Interval:
+        """With bounds that do not leave what the measure can be at all: a mean of distances is not negative."""
+        return replace(self, low=max(self.low, least), high=min(self.high, most))
 
 
 def mean_interval(values: ArrayLike, contents: Sequence[Hashable], *, level: float = LEVEL) -> Interval:

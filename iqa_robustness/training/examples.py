@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -20,6 +20,8 @@ Kind = Literal["human", "lowered", "pseudo"]
 # part: 192 x 256 at the photograph's own scale; half: 192 x 256 at half its scale; large: 384 x 512; full: as it is.
 View = Literal["part", "half", "large", "full"]
 SMALL, LARGE = (192, 256), (384, 512)
+# Of each judged photograph, besides the random views: as it is, and its centre in two sizes.
+WHOLE_VIEWS: tuple[tuple[View, tuple[int, int] | None], ...] = (("full", None), ("large", LARGE), ("half", SMALL))
 # Pseudo scores on the human scale: SLOPE · pseudo + OFFSET. Measured where both exist: photographs scaled down and up
 # again by 2, 3, 4 and 8 have human means 79, 57, 47, 18 (SR4KIQA) and pseudo means 95, 79, 69, 45.
 SLOPE, OFFSET = 1.25, -40.0
@@ -44,6 +46,10 @@ class Example:
     kind: Kind
     view: View
 
+    def without_pixels(self) -> Example:
+        """Everything but the image."""
+        return replace(self, pixels=np.empty((0, 0, 3), np.uint8))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
@@ -53,9 +59,15 @@ class Counts:
     half: int = 0
     large: int = 0
 
+    @property
+    def total(self) -> int:
+        """Of one photograph."""
+        return self.part + self.half + self.large
+
     def views(self) -> list[View]:
         """Every view, as often as it is wanted."""
-        return ["part"] * self.part + ["half"] * self.half + ["large"] * self.large
+        wanted: tuple[tuple[View, int], ...] = (("part", self.part), ("half", self.half), ("large", self.large))
+        return [view for view, count in wanted for _ in range(count)]
 
 
 def human_examples(photographs: Sequence[Photograph], counts: Counts, *, seed: int) -> Iterator[Example]:
@@ -71,11 +83,10 @@ def human_examples(photographs: Sequence[Photograph], counts: Counts, *, seed: i
 
 def whole_examples(photographs: Sequence[Photograph]) -> Iterator[Example]:
     """The judged photographs as they are, and their centres at 384 x 512 and, half the scale, at 192 x 256."""
-    sizes: tuple[tuple[View, tuple[int, int] | None], ...] = (("full", None), ("large", LARGE), ("half", SMALL))
     for photograph in photographs:
         if photograph.mos is None:
             continue
-        for view, size in sizes:
+        for view, size in WHOLE_VIEWS:
             pixels = fit_pixels(photograph.pixels, *size) if size else photograph.pixels
             yield Example(pixels=pixels, target=photograph.mos, content=photograph.content, kind="human", view=view)
 
@@ -113,7 +124,8 @@ def balanced(examples: Sequence[Example]) -> np.ndarray:
     sizes = Counter(groups)
     views = Counter(kind for kind, _ in sizes)
     weights = np.array([SHARES[kind] / views[kind] / sizes[kind, view] for kind, view in groups])
-    return weights / weights.sum()
+    shares: np.ndarray = weights / weights.sum()
+    return shares
 
 
 def _with_draws(photographs: Sequence[Photograph], seed: int) -> Iterator[tuple[Photograph, Draw]]:

@@ -214,9 +214,17 @@ def test_below_its_number_of_images_a_measure_is_reported_and_not_gated(
 def test_means_are_gated_with_any_number_of_images(name: str, make_record: MakeRecord) -> None:
     found = measure(make_record(images=1, contents=1, kind="certified"))[name]
     assert found.gated
-    # One content has no error to speak of: bounds stay open, and no verdict comes of it.
-    assert found.interval.low == -math.inf
-    assert found.interval.high == math.inf
+    # One content has no error to speak of: everything that the measure can be is possible, and no verdict comes of it.
+    assert (found.interval.low, found.interval.high) == MEASURES[name].limits
+
+
+def test_no_interval_leaves_what_the_measure_can_be(make_record: MakeRecord) -> None:
+    # Three contents and skewed shifts: Student's interval alone would reach far below zero.
+    record = make_record(images=3, contents=3, kind="certified")
+    for name, found in measure(record).items():
+        least, most = MEASURES[name].limits
+        assert least <= found.interval.low <= found.interval.high <= most, name
+    assert MEASURES["gain"].limits == (-math.inf, math.inf)
 
 
 def test_fewer_images_cannot_show_a_tenth_of_abstentions() -> None:

@@ -270,3 +270,10 @@ def test_intervals_of_statistics_hold_the_true_value_about_as_often_as_they_say(
         )
         held.append(found.low <= true <= found.high)
     assert 0.90 <= np.mean(held) <= 0.995
+
+
+def test_within_cuts_bounds_and_leaves_the_estimate() -> None:
+    wide = Interval(value=8.9, low=-82.2, high=103.0, clusters=4)
+    assert wide.within(0.0, 100.0) == Interval(value=8.9, low=0.0, high=100.0, clusters=4)
+    assert wide.within(-math.inf, math.inf) == wide
+    assert Interval.unknown(0.5, 1).within(0.0, 1.0) == Interval(value=0.5, low=0.0, high=1.0, clusters=1)
