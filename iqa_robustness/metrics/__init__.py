@@ -35,10 +35,52 @@ for _entry in (
         licence="Apache-2.0",
     ),
     MetricEntry(
+        name="fpr",
+        target="iqa_robustness.metrics.fpr:Fpr",
+        summary="FPR, hallucinated pristine features (weights not included)",
+        licence="Apache-2.0",
+    ),
+    MetricEntry(
+        name="koncept",
+        target="iqa_robustness.metrics.koncept:KonCept",
+        summary="KonCept512, Inception-ResNet-v2 trained on KonIQ-10k (weights not included)",
+        licence="MIT",
+    ),
+    MetricEntry(
+        name="linearity",
+        target="iqa_robustness.metrics.linearity:Linearity",
+        summary="LinearityIQA, ResNeXt-101 trained on KonIQ-10k with the norm-in-norm loss (weights not included)",
+        licence="MIT",
+    ),
+    MetricEntry(
         name="lite0",
         target="iqa_robustness.metrics.lite0:Lite0",
         summary="EfficientNet-Lite0 (ImageNet) with a bundled multi-stage MOS head",
         licence="Apache-2.0",
+    ),
+    MetricEntry(
+        name="maniqa",
+        target="iqa_robustness.metrics.maniqa:Maniqa",
+        summary="MANIQA, multi-dimension attention over ViT features (weights not included)",
+        licence="Apache-2.0",
+    ),
+    MetricEntry(
+        name="meta-iqa",
+        target="iqa_robustness.metrics.meta_iqa:MetaIqa",
+        summary="MetaIQA, ResNet-18 meta-learned over distortions (weights not included)",
+        licence="none stated",
+    ),
+    MetricEntry(
+        name="paq2piq",
+        target="iqa_robustness.metrics.paq2piq:Paq2Piq",
+        summary="PaQ-2-PiQ, ResNet-18 with RoI pooling, whole-image score (weights not included)",
+        licence="MIT",
+    ),
+    MetricEntry(
+        name="spaq",
+        target="iqa_robustness.metrics.spaq:Spaq",
+        summary="SPAQ baseline, ResNet-50 over patches, smartphone photographs (weights not included)",
+        licence="research and education only",
     ),
 ):
     registry.register(_entry)

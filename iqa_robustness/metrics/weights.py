@@ -1,0 +1,136 @@
+"""Files of weights that this package reads but may not ship: their names, where they come from, where they are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from iqa_robustness.errors import UnknownNameError, WeightsError, Where
+
+FOLDER_VARIABLE = "IQA_ROBUSTNESS_WEIGHTS"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsEntry:
+    """One published file.
+
+    metric: the registered name it belongs to.
+    file: its name, as its authors publish it and as `folder()` keeps it.
+    origin: an address: the file's own where it has one, else the page that offers it.
+    sha256: hex digest; empty where the authors publish none and nobody has verified one.
+    size: in bytes; 0 when unknown.
+    licence: as its authors state it.
+    """
+
+    metric: str
+    file: str
+    origin: str
+    sha256: str = ""
+    size: int = 0
+    licence: str = ""
+
+
+_ENTRIES = (
+    WeightsEntry(
+        metric="fpr",
+        file="model_best_kadid_0.pkl",
+        origin="https://mega.nz/folder/iDxH3R6a#WF25kk1XD30fhlZeSPJzDA",
+        licence="Apache-2.0",
+    ),
+    WeightsEntry(
+        metric="koncept",
+        file="KonCept512.pth",
+        origin="https://surfdrive.surf.nl/files/index.php/s/oeGv7wEyyMwwbIO",
+        licence="MIT",
+    ),
+    WeightsEntry(
+        metric="linearity",
+        file="p1q2.pth",
+        origin="https://drive.google.com/drive/folders/1H79ptqjcR4NH6HP4wLsEmqwhNqNNqXwh",
+        licence="MIT",
+    ),
+    WeightsEntry(
+        metric="maniqa",
+        file="ckpt_koniq10k.pt",
+        origin="https://github.com/IIGROUP/MANIQA/releases/download/Koniq10k/ckpt_koniq10k.pt",
+        licence="Apache-2.0",
+    ),
+    WeightsEntry(
+        metric="meta-iqa",
+        file="metaiqa.pth",
+        origin="https://drive.google.com/file/d/19U_gHdK3Ld9uI23MABC14Pin9Vfw8AQM/view",
+        licence="none stated",
+    ),
+    WeightsEntry(
+        metric="paq2piq",
+        file="P2P_RoIPoolModel-fit.10.bs.120-ca69882e.pth",
+        origin="https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main/"
+        "P2P_RoIPoolModel-fit.10.bs.120-ca69882e.pth",
+        licence="MIT",
+    ),
+    WeightsEntry(
+        metric="spaq",
+        file="BL_release.pt",
+        origin="https://drive.google.com/file/d/1pXjXAIItViTFs7qUBY-b11WY50mzoVM2/view",
+        licence="research and education only",
+    ),
+)
+
+MANIFEST: Mapping[str, tuple[WeightsEntry, ...]] = MappingProxyType(
+    {name: tuple(e for e in _ENTRIES if e.metric == name) for name in sorted({e.metric for e in _ENTRIES})}
+)
+
+
+def folder() -> Path:
+    """Where fetched files are kept: `$IQA_ROBUSTNESS_WEIGHTS`, or a folder in the user's cache; it may not exist."""
+    chosen = os.environ.get(FOLDER_VARIABLE)
+    return Path(chosen).expanduser() if chosen else _user_cache() / "iqa_robustness" / "weights"
+
+
+def entry_of(metric: str) -> WeightsEntry:
+    """The file that a metric reads. Raises UnknownNameError when it reads none."""
+    try:
+        return MANIFEST[metric][0]
+    except KeyError:
+        raise UnknownNameError("metric with published weights", metric, MANIFEST) from None
+
+
+def located(metric: str, given: str | Path | None = None) -> Path:
+    """The file to read: the given one, else the metric's own in `folder()`.
+
+    Raises:
+        WeightsError: there is no such file; the message says which one is needed and where it comes from.
+    """
+    entry = entry_of(metric)
+    path = Path(given).expanduser() if given is not None else folder() / entry.file
+    if path.is_file():
+        return path
+    lacking = "is no file" if path.exists() else "does not exist"
+    raise WeightsError(
+        f"metric {metric!r} needs the weights {entry.file}, which are not part of this package: {path} {lacking}",
+        where=Where(metric=metric, file=str(path)),
+        fix=f"get {entry.file} from {entry.origin} and give weights=PATH, or put it into {folder()} "
+        f"(another folder: ${FOLDER_VARIABLE})",
+    )
+
+
+def available(metric: str) -> bool:
+    """Whether a metric can be created without `weights=`: it reads no published file, or the file is in `folder()`."""
+    return all((folder() / entry.file).is_file() for entry in MANIFEST.get(metric, ()))
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's bytes, read in pieces. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _user_cache() -> Path:
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
