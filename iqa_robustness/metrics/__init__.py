@@ -29,6 +29,18 @@ class MetricEntry(Entry):
 registry = Registry("metric", MetricEntry, "iqa_robustness.metrics")
 for _entry in (
     MetricEntry(
+        name="brisque",
+        target="iqa_robustness.metrics.brisque:Brisque",
+        summary="BRISQUE, regression on natural-scene statistics; lower is better (parameters not included)",
+        licence="LIVE",
+    ),
+    MetricEntry(
+        name="cnniqa",
+        target="iqa_robustness.metrics.cnniqa:CnnIqa",
+        summary="CNNIQA, a shallow CNN over grey patches; lower is better (weights not included)",
+        licence="none stated",
+    ),
+    MetricEntry(
         name="compact",
         target="iqa_robustness.metrics.compact:Compact",
         summary="small bundled CNN, fast enough to be attacked hundreds of times in a test suite",
@@ -69,6 +81,18 @@ for _entry in (
         target="iqa_robustness.metrics.meta_iqa:MetaIqa",
         summary="MetaIQA, ResNet-18 meta-learned over distortions (weights not included)",
         licence="none stated",
+    ),
+    MetricEntry(
+        name="nima",
+        target="iqa_robustness.metrics.nima:Nima",
+        summary="NIMA, distribution of opinions by MobileNet, idealo's weights (not included; needs h5py)",
+        licence="Apache-2.0",
+    ),
+    MetricEntry(
+        name="niqe",
+        target="iqa_robustness.metrics.niqe:Niqe",
+        summary="NIQE, distance from the statistics of pristine photographs; lower is better (parameters not included)",
+        licence="LIVE",
     ),
     MetricEntry(
         name="paq2piq",

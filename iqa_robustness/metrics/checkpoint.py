@@ -16,7 +16,8 @@ from iqa_robustness.errors import WeightsError, Where
 from iqa_robustness.metrics.base import WeightsFile
 from iqa_robustness.metrics.weights import entry_of, located, sha256_of
 
-SUFFIXES = (".pth", ".pt", ".pkl", ".ckpt", ".bin", ".safetensors")
+# CNNIQA's authors give their file no suffix.
+SUFFIXES = (".pth", ".pt", ".pkl", ".ckpt", ".bin", ".safetensors", "")
 # What training scripts call the part of their file that holds the tensors.
 CONTAINERS = ("state_dict", "model", "params_ema", "params", "model_state_dict")
 # What wrappers put before every key: DataParallel, torch.compile, training frameworks.
@@ -31,7 +32,7 @@ def read_container(path: Path, *, metric: str, sha256: str = "") -> Any:
     let through beside them, because training scripts store their records with the weights.
 
     Args:
-        path: a .pth, .pt, .pkl, .ckpt, .bin (torch.save) or .safetensors file.
+        path: a .pth, .pt, .pkl, .ckpt, .bin or suffixless (torch.save) or a .safetensors file.
         metric: whose weights they are, for messages.
         sha256: the digest the file has to have (hex); any when empty.
 
@@ -42,7 +43,9 @@ def read_container(path: Path, *, metric: str, sha256: str = "") -> Any:
     again = f"get {entry_of(metric).file} again from {entry_of(metric).origin}"
     if path.suffix not in SUFFIXES:
         raise WeightsError(
-            f"the weights have the suffix {path.suffix!r}", where=where, fix=f"give one of {', '.join(SUFFIXES)}"
+            f"the weights have the suffix {path.suffix!r}",
+            where=where,
+            fix=f"give one of {', '.join(filter(None, SUFFIXES))}",
         )
     try:
         found = sha256_of(path)

@@ -35,7 +35,36 @@ class WeightsEntry:
     licence: str = ""
 
 
+_LIVE_RELEASES = (
+    "https://raw.githubusercontent.com/dsoellinger/blind_image_quality_toolbox/4d12c43c77bba538f684df0b62621e9350854c43"
+)
+_IDEALO = "https://github.com/idealo/image-quality-assessment/raw/master/models/MobileNet"
+
 _ENTRIES = (
+    WeightsEntry(
+        metric="brisque",
+        file="brisque_allmodel",
+        origin=f"{_LIVE_RELEASES}/%2Bbrisque/allmodel",
+        sha256="8b04d6045f1b27261610c8ab1730fdcc14ec80bfab0f1ab5f703bbc2927314de",
+        size=353_497,
+        licence="LIVE",
+    ),
+    WeightsEntry(
+        metric="brisque",
+        file="brisque_allrange",
+        origin=f"{_LIVE_RELEASES}/%2Bbrisque/allrange",
+        sha256="e47d753d96b631e1aa2dbac8c4e51ade767f2def8ce678c7130b6b3f90ee915f",
+        size=741,
+        licence="LIVE",
+    ),
+    WeightsEntry(
+        metric="cnniqa",
+        file="CNNIQA-LIVE",
+        origin="https://raw.githubusercontent.com/lidq92/CNNIQA/fb36830fc6491ef8db2dc651aaad94cdbee131fa/models/CNNIQA-LIVE",
+        sha256="79cc404d0da3e76e51b6680c4d6edd7332399ba7ed8af3306bdd16e95c7bda7e",
+        size=2_900_940,
+        licence="none stated",
+    ),
     WeightsEntry(
         metric="fpr",
         file="model_best_kadid_0.pkl",
@@ -67,6 +96,20 @@ _ENTRIES = (
         licence="none stated",
     ),
     WeightsEntry(
+        metric="nima",
+        file="weights_mobilenet_technical_0.11.hdf5",
+        origin=f"{_IDEALO}/weights_mobilenet_technical_0.11.hdf5",
+        licence="Apache-2.0",
+    ),
+    WeightsEntry(
+        metric="niqe",
+        file="niqe_modelparameters.mat",
+        origin=f"{_LIVE_RELEASES}/%2Bniqe/modelparameters.mat",
+        sha256="fa2aa4d12dd9595c3fb6bf8b4e1a15c79d5d1469238d0901c88dead195be578d",
+        size=8_347,
+        licence="LIVE",
+    ),
+    WeightsEntry(
         metric="paq2piq",
         file="P2P_RoIPoolModel-fit.10.bs.120-ca69882e.pth",
         origin="https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main/"
@@ -92,21 +135,25 @@ def folder() -> Path:
     return Path(chosen).expanduser() if chosen else _user_cache() / "iqa_robustness" / "weights"
 
 
-def entry_of(metric: str) -> WeightsEntry:
-    """The file that a metric reads. Raises UnknownNameError when it reads none."""
+def entry_of(metric: str, file: str = "") -> WeightsEntry:
+    """A file that a metric reads: the named one, else its first. Raises UnknownNameError when it reads none."""
     try:
-        return MANIFEST[metric][0]
+        entries = MANIFEST[metric]
     except KeyError:
         raise UnknownNameError("metric with published weights", metric, MANIFEST) from None
+    for entry in entries:
+        if file in ("", entry.file):
+            return entry
+    raise UnknownNameError(f"file of {metric}", file, [entry.file for entry in entries])
 
 
-def located(metric: str, given: str | Path | None = None) -> Path:
-    """The file to read: the given one, else the metric's own in `folder()`.
+def located(metric: str, given: str | Path | None = None, *, file: str = "") -> Path:
+    """The file to read: the given one, else the metric's own (the named one, else its first) in `folder()`.
 
     Raises:
         WeightsError: there is no such file; the message says which one is needed and where it comes from.
     """
-    entry = entry_of(metric)
+    entry = entry_of(metric, file)
     path = Path(given).expanduser() if given is not None else folder() / entry.file
     if path.is_file():
         return path
