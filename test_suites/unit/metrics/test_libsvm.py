@@ -115,7 +115,11 @@ def test_parameters_follow_the_module(written: Written) -> None:
 @pytest.mark.parametrize(
     ("model", "ranges", "message"),
     [
-        (MODEL.replace("rbf", "linear"), RANGES, "model is not a model of svm-train: it is a epsilon_svr with kernel lin"),
+        (
+            MODEL.replace("rbf", "linear"),
+            RANGES,
+            "model is not a model of svm-train: it is a epsilon_svr with kernel lin",
+        ),
         (MODEL.replace("epsilon_svr", "c_svc"), RANGES, "it is a c_svc with kernel rbf"),
         (MODEL.replace("total_sv 2", "total_sv 3"), RANGES, "it holds 2 support vectors, its header says 3"),
         (MODEL.replace("rho -1.25\n", ""), RANGES, "'rho' is missing"),
