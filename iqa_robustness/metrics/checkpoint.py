@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ CONTAINERS = ("state_dict", "model", "params_ema", "params", "model_state_dict")
 # What wrappers put before every key: DataParallel, torch.compile, training frameworks.
 PREFIXES = ("module.", "_orig_mod.", "model.", "net_g.")
 NAMED = 3
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def read_container(path: Path, *, metric: str, sha256: str = "") -> Any:
@@ -131,30 +133,34 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, metric: str
 
 
 def load_published(
-    module: nn.Module,
+    build: Callable[[], ModuleT],
     metric: str,
     weights: str | Path | None,
     *,
     state_of: Callable[..., dict[str, Tensor]] = tensors_of,
-) -> WeightsFile:
-    """Find, read and load a metric's weights; the digest of the manifest is asked of its own file only.
+) -> tuple[ModuleT, WeightsFile]:
+    """Find and read a metric's weights, then build its network with them; in this order, as building takes seconds.
+
+    The digest of the manifest is asked of its own file only, not of a given one.
 
     Args:
-        module: the network, in the key layout of the published file.
+        build: makes the network, in the key layout of the published file.
         metric: registered name.
         weights: a file, or None for the one in `weights.folder()`.
         state_of: makes the state from the file's content, where that is more than unwrapping.
 
     Returns:
-        The file's name, digest and origin, for a `MetricSpec`.
+        The network, and the file's name, digest and origin for a `MetricSpec`.
 
     Raises:
         WeightsError: the file is missing, unreadable, or does not fit.
     """
     path, entry = located(metric, weights), entry_of(metric)
     container = read_container(path, metric=metric, sha256=entry.sha256 if weights is None else "")
-    load_strictly(module, state_of(container, metric=metric, path=path), metric=metric, path=path)
-    return WeightsFile(name=path.name, sha256=sha256_of(path), origin=entry.origin)
+    state = state_of(container, metric=metric, path=path)
+    network = build()
+    load_strictly(network, state, metric=metric, path=path)
+    return network, WeightsFile(name=path.name, sha256=sha256_of(path), origin=entry.origin)
 
 
 def _is_state(container: Any) -> bool:

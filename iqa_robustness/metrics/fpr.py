@@ -124,14 +124,14 @@ def scrambled_patches(images: Tensor) -> Tensor:
 class Fpr(Metric):
     """No-reference metric FPR: predicted distortion on KADID-10k's scale, 0 (pristine) to 80; LOWER is better.
 
-    Source: Chen et al., IEEE TCSVT 2022 (Baoliang93/FPR, FPR_NI). The authors train on (5 − MOS) / 5 · 100, give
+    Source: Chen et al., IEEE TIP 2022 (Baoliang93/FPR, FPR_NI). The authors train on (5 − MOS) / 5 · 100, give
     undistorted images the label 0, and shuffle an image's patches; here they stand row by row, one of those orders, so
     that the metric is deterministic. The benchmark's code differs (`paper=True`): each "RGB" patch consists of three
     neighbouring patches of one colour, the score counts as higher-is-better, and its range is that of scrambled images.
     The default's range is the labels'.
     Images: (N, 3, H, W) float32 RGB in [0, 1], any H, W ≥ 32; a shorter side under 64 is enlarged to 64, under
     `paper=True` refused (the benchmark's cells are missing there).
-    Cost: 80 k multiply-adds a pixel.
+    Cost: 1 M multiply-adds a pixel.
     Raises: ImageContractError for smaller images, WeightsError without the file of weights.
 
     Args:
@@ -141,7 +141,7 @@ class Fpr(Metric):
 
     def __init__(self, weights: str | Path | None = None, *, paper: bool = False) -> None:
         super().__init__()
-        self.network = FprNetwork()
+        self.network, file = load_published(FprNetwork, "fpr", weights)
         self.paper = paper
         self.spec = MetricSpec(
             name="fpr",
@@ -151,8 +151,8 @@ class Fpr(Metric):
             input_policy="64 x 64 patches side by side, a remainder at the right and bottom is cut"
             + ("" if paper else "; a shorter side under 64 is enlarged"),
             licence="Apache-2.0",
-            paper="https://arxiv.org/abs/2108.07948",
-            weights=(load_published(self.network, "fpr", weights),),
+            paper="https://doi.org/10.1109/TIP.2022.3205770",
+            weights=(file,),
         )
         self.eval().requires_grad_(False)
 

@@ -45,7 +45,7 @@ class KonCept(Metric):
     Source: Hosu et al., IEEE TIP 2020; weights of the PyTorch port (ZhengyuZhao/koniq-PyTorch). The authors score
     images of 384 × 512; the benchmark's code scales to 512 high and 384 wide, without antialiasing (`paper=True`).
     Images: (N, 3, H, W) float32 RGB in [0, 1], any H, W ≥ 32, scaled to 384 × 512 with antialiasing where they differ.
-    Cost: 41 G multiply-adds an image.
+    Cost: 30 G multiply-adds an image.
     Raises: ImageContractError for smaller images, WeightsError without the file of weights.
 
     Args:
@@ -55,7 +55,7 @@ class KonCept(Metric):
 
     def __init__(self, weights: str | Path | None = None, *, paper: bool = False) -> None:
         super().__init__()
-        self.network = KonCeptNetwork()
+        self.network, file = load_published(KonCeptNetwork, "koncept", weights)
         self.size = PAPER_SIZE if paper else TRAINED_SIZE
         self.antialias = not paper
         self.spec = MetricSpec(
@@ -65,7 +65,7 @@ class KonCept(Metric):
             input_policy=f"scaled to {self.size[0]} x {self.size[1]}, aspect not kept",
             licence="MIT",
             paper="https://arxiv.org/abs/1910.06180",
-            weights=(load_published(self.network, "koncept", weights),),
+            weights=(file,),
         )
         self.eval().requires_grad_(False)
 

@@ -87,7 +87,7 @@ class Linearity(Metric):
     Source: Li, Jiang and Jiang, ACM MM 2020 (lidq92/LinearityIQA, p1q2.pth). The authors train and test at 498 × 664,
     scaled with Pillow (rounded to 8 bits, here in float32); the benchmark's code does not scale (`paper=True`).
     Images: (N, 3, H, W) float32 RGB in [0, 1], any H, W ≥ 32.   Scores: about 0 to 100, unclamped.
-    Cost: 108 G multiply-adds an image at 498 × 664.
+    Cost: 112 G multiply-adds an image at 498 × 664.
     Raises: ImageContractError for smaller images, WeightsError without the file of weights.
 
     Args:
@@ -97,7 +97,7 @@ class Linearity(Metric):
 
     def __init__(self, weights: str | Path | None = None, *, paper: bool = False) -> None:
         super().__init__()
-        self.network = LinearityNetwork()
+        self.network, file = load_published(LinearityNetwork, "linearity", weights, state_of=state_of)
         self.paper = paper
         self.spec = MetricSpec(
             name="linearity",
@@ -106,7 +106,7 @@ class Linearity(Metric):
             input_policy="any size from 32 x 32, no resizing" if paper else "scaled to 498 x 664, aspect not kept",
             licence="MIT",
             paper="https://arxiv.org/abs/2008.03889",
-            weights=(load_published(self.network, "linearity", weights, state_of=state_of),),
+            weights=(file,),
         )
         self.eval().requires_grad_(False)
 

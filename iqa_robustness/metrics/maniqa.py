@@ -116,7 +116,7 @@ class Maniqa(Metric):
     seed here for every image, so the metric is deterministic. The benchmark's code scales the whole image to 224 × 224
     without antialiasing (`paper=True`). pyiqa takes a regular grid of crops and weights over all of them at once.
     Images: (N, 3, H, W) float32 RGB in [0, 1], any H, W ≥ 32; a shorter side under 224 is enlarged to 224.
-    Cost: 20 × 120 G multiply-adds an image (`paper=True`: 1 ×); with gradients each crop is computed a second time, so
+    Cost: 20 × 138 G multiply-adds an image (`paper=True`: 1 ×); with gradients each crop is computed a second time, so
     that memory does not grow with their number.
     Raises: ImageContractError for smaller images, WeightsError without the file of weights.
 
@@ -127,7 +127,7 @@ class Maniqa(Metric):
 
     def __init__(self, weights: str | Path | None = None, *, paper: bool = False) -> None:
         super().__init__()
-        self.network = Maniqa224()
+        self.network, file = load_published(Maniqa224, "maniqa", weights)
         self.paper = paper
         self.spec = MetricSpec(
             name="maniqa",
@@ -138,7 +138,7 @@ class Maniqa(Metric):
             else f"{CROPS} crops of {SIDE} x {SIDE}, the shorter side enlarged to {SIDE} where it is shorter",
             licence="Apache-2.0",
             paper="https://arxiv.org/abs/2204.08958",
-            weights=(load_published(self.network, "maniqa", weights),),
+            weights=(file,),
         )
         self.eval().requires_grad_(False)
 

@@ -66,7 +66,7 @@ class MetaIqa(Metric):
 
     def __init__(self, weights: str | Path | None = None, *, paper: bool = False) -> None:
         super().__init__()
-        self.network = MetaIqaNetwork()
+        self.network, file = load_published(MetaIqaNetwork, "meta-iqa", weights)
         self.paper = paper
         self.spec = MetricSpec(
             name="meta-iqa",
@@ -75,7 +75,7 @@ class MetaIqa(Metric):
             input_policy="any size from 32 x 32, no resizing" if paper else "scaled to 224 x 224, aspect not kept",
             licence="none stated",
             paper="https://arxiv.org/abs/2004.05508",
-            weights=(load_published(self.network, "meta-iqa", weights),),
+            weights=(file,),
         )
         self.eval().requires_grad_(False)
 

@@ -97,14 +97,14 @@ class Paq2Piq(Metric):
 
     def __init__(self, weights: str | Path | None = None) -> None:
         super().__init__()
-        self.network = Paq2PiqNetwork()
+        self.network, file = load_published(Paq2PiqNetwork, "paq2piq", weights)
         self.spec = MetricSpec(
             name="paq2piq",
             score_range=(58.3803939819336, 84.1711196899414),
             input_policy="any size from 32 x 32, no resizing",
             licence="MIT",
             paper="https://arxiv.org/abs/1912.10088",
-            weights=(load_published(self.network, "paq2piq", weights),),
+            weights=(file,),
         )
         self.eval().requires_grad_(False)
 

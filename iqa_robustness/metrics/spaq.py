@@ -50,7 +50,7 @@ class Spaq(Metric):
 
     def __init__(self, weights: str | Path | None = None, *, paper: bool = False) -> None:
         super().__init__()
-        self.network = SpaqNetwork()
+        self.network, file = load_published(SpaqNetwork, "spaq", weights)
         self.paper = paper
         self.spec = MetricSpec(
             name="spaq",
@@ -62,7 +62,7 @@ class Spaq(Metric):
             licence="research and education only",
             paper="https://openaccess.thecvf.com/content_CVPR_2020/papers/"
             "Fang_Perceptual_Quality_Assessment_of_Smartphone_Photography_CVPR_2020_paper.pdf",
-            weights=(load_published(self.network, "spaq", weights),),
+            weights=(file,),
         )
         self.eval().requires_grad_(False)
 

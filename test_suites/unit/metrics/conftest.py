@@ -1,19 +1,22 @@
-"""What the tests of the bundled metrics share: files of weights made by hand, and the bundled data set scored once."""
+"""What the tests of the metrics share: files of weights made by hand, random networks, and the bundled data set."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from iqa_robustness import datasets
+from iqa_robustness import datasets, metrics
+from iqa_robustness.compat import ensure_torchvision
 from iqa_robustness.datasets.base import View, view
+from iqa_robustness.metrics.base import Metric
 
 
 @pytest.fixture
@@ -56,3 +59,95 @@ def score_graded(graded: View) -> Callable[[torch.nn.Module], Tensor]:
         return torch.cat(parts).view(10, 5)
 
     return score
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """What a cell has; and the tests share a machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def randomised() -> Callable[..., nn.Module]:
+    """Random weights of a known seed for a network, such that activations keep their size; buffers of indices stay."""
+
+    def fill(network: nn.Module, *, seed: int = 0, gain: float = 1.0, bias: float = 0.02) -> nn.Module:
+        generator = torch.Generator().manual_seed(seed)
+        for name, value in network.state_dict().items():
+            if not value.is_floating_point() or name.endswith("attn_mask"):
+                continue
+            noise = torch.randn(value.shape, generator=generator)
+            if name.endswith("running_var"):
+                value.copy_(0.5 + noise.abs().clamp(max=1))
+            elif value.dim() > 1:
+                value.copy_(noise * gain / value[0].numel() ** 0.5)
+            elif name.endswith("weight"):
+                value.copy_(0.8 + 0.1 * noise)
+            else:
+                value.copy_(0.05 * noise + bias)
+        return network.eval().requires_grad_(False)
+
+    return fill
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Metric]:
+    """A metric made from a checkpoint with this content; the file is gone afterwards, as it may be large."""
+
+    def create(name: str, content: Any, *, file: str = "weights.pth", **options: Any) -> Metric:
+        path = tmp_path_factory.mktemp("published") / file
+        torch.save(content, path)
+        try:
+            return metrics.create(name, weights=path, **options)
+        finally:
+            path.unlink()
+
+    return create
+
+
+@pytest.fixture(scope="session")
+def layout() -> Callable[[Mapping[str, Tensor]], tuple[int, str]]:
+    """(number of keys, digest of the sorted keys and shapes) of a state: what a strict load depends on."""
+
+    def measure(state: Mapping[str, Tensor]) -> tuple[int, str]:
+        lines = sorted(f"{key} {tuple(value.shape)}" for key, value in state.items())
+        return len(lines), hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+    return measure
+
+
+@pytest.fixture(scope="session")
+def noise() -> Callable[..., Tensor]:
+    """(count, 3, height, width) uniform in [0, 1], of a seed."""
+
+    def make(count: int, height: int, width: int, *, seed: int = 0) -> Tensor:
+        return torch.rand((count, 3, height, width), generator=torch.Generator().manual_seed(seed))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def gradient() -> Callable[[Metric, Tensor], Tensor]:
+    """Of the summed scores with respect to the pixels."""
+
+    def measure(metric: Metric, images: Tensor) -> Tensor:
+        leaf = images.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(metric(leaf).sum(), leaf)
+        return slope
+
+    return measure
+
+
+@pytest.fixture(scope="session")
+def torchvision() -> Any:
+    """The package, imported as the metrics import it; its tests are skipped where it is not installed."""
+    try:
+        ensure_torchvision()
+    except ImportError:
+        pytest.skip("torchvision is not installed")
+    import torchvision
+
+    return torchvision
