@@ -19,6 +19,9 @@ from iqa_robustness.metrics.preparation import refuse_smaller
 SHIFTS: tuple[Shift, ...] = ((0, 1), (1, 0), (1, 1), (-1, 1))
 SCALES = 2
 FEATURES = SCALES * (2 + 4 * len(SHIFTS))
+# The middle 98 % of 2,127 scores: the crops of SR4KIQA (463), 200 images of NIPS 2017 and Kodak24, and each of 116, 100
+# and 24 of them blurred (sigma 2, 4), with white noise (deviation 10, 30 of 255), JPEG-compressed (quality 30, 10).
+RANGE = (-0.5, 103.2)
 
 
 class Brisque(Metric):
@@ -30,7 +33,7 @@ class Brisque(Metric):
     Differs where an image is locally constant: the release takes rounding errors for signal there (`normalized`). Of
     five images with published scores three agree to 0.002, two with constant areas differ by 0.5 and 2.2.
     Images: (N, 3, H, W) float32 RGB in [0, 1], any H, W ≥ 32, no resizing.
-    Scores: SCORE_RANGE_TEXT
+    Scores: 0 (like photographs) to 100 nominally, unclamped.
     Cost: 0.02 s forward, 0.02 s backward for 192 × 256 on one core, in float64.
     Raises: ImageContractError for smaller images, WeightsError without the files or with files of another kind.
 
@@ -52,7 +55,7 @@ class Brisque(Metric):
             )
         self.spec = MetricSpec(
             name="brisque",
-            score_range=(0.0, 100.0),
+            score_range=RANGE,
             higher_is_better=False,
             input_policy="grey levels, any size from 32 x 32, no resizing",
             licence="LIVE",

@@ -17,6 +17,9 @@ PATCH = 32
 _LUMA = (19595 / 65536, 38470 / 65536, 7471 / 65536)
 # Under the root, so that the gradient of a constant window is zero and not infinite; deviations are counted from 1 up.
 _VARIANCE_FLOOR = 1e-12
+# The middle 98 % of 2,127 scores: the crops of SR4KIQA (463), 200 images of NIPS 2017 and Kodak24, and each of 116, 100
+# and 24 of them blurred (sigma 2, 4), with white noise (deviation 10, 30 of 255), JPEG-compressed (quality 30, 10).
+RANGE = (13.0, 79.0)
 
 
 class CnnIqaNetwork(nn.Module):
@@ -48,7 +51,7 @@ class CnnIqa(Metric):
     before the last whole patch, so that a side of 512 is cut into 15 patches, not 16 (`paper=True`; sides of 33 at
     least then). Backward, rounding counts as the identity; the extremes pass the gradient of some 2 % of the pixels.
     Images: (N, 3, H, W) float32 RGB in [0, 1], any H, W ≥ 32, no resizing; what is over multiples of 32 is not seen.
-    Scores: SCORE_RANGE_TEXT
+    Scores: 0 to 100 nominally, unclamped.
     Cost: 1.5 M multiply-adds a patch.
     Raises: ImageContractError for smaller images, WeightsError without the file or with weights that do not fit.
 
@@ -59,17 +62,17 @@ class CnnIqa(Metric):
 
     def __init__(self, weights: str | Path | None = None, *, paper: bool = False) -> None:
         super().__init__()
-        self.network = CnnIqaNetwork()
+        self.network, file = load_published(CnnIqaNetwork, "cnniqa", weights)
         self.paper = paper
         self.spec = MetricSpec(
             name="cnniqa",
-            score_range=(0.0, 100.0),
+            score_range=RANGE,
             higher_is_better=False,
             version="1-paper" if paper else "1",
             input_policy=f"grey {PATCH} x {PATCH} patches, any size from {self.smallest}, no resizing",
             licence="none stated",
             paper="https://doi.org/10.1109/CVPR.2014.224",
-            weights=(load_published(self.network, "cnniqa", weights),),
+            weights=(file,),
         )
         self.eval().requires_grad_(False)
 

@@ -59,8 +59,9 @@ class Nima(Metric):
     def __init__(self, weights: str | Path | None = None, *, paper: bool = False) -> None:
         super().__init__()
         (file,) = parameter_files("nima", weights)
+        state = _state(file.path)
         self.network = NimaNetwork(both_sides=paper)
-        load_strictly(self.network, _state(file.path), metric="nima", path=file.path)
+        load_strictly(self.network, state, metric="nima", path=file.path)
         self.register_buffer("opinions", torch.arange(1.0, CLASSES + 1), persistent=False)
         self.opinions: Tensor
         self.spec = MetricSpec(

@@ -23,6 +23,9 @@ FEATURES = len(SIDES) * (2 + 4 * len(SHIFTS))
 MEAN, COVARIANCE = "mu_prisparam", "cov_prisparam"
 # Under the root, so that the gradient of a perfect score is zero and not infinite.
 _SQUARE_FLOOR = 1e-12
+# The middle 98 % of 2,127 scores: the crops of SR4KIQA (463), 200 images of NIPS 2017 and Kodak24, and each of 116, 100
+# and 24 of them blurred (sigma 2, 4), with white noise (deviation 10, 30 of 255), JPEG-compressed (quality 30, 10).
+RANGE = (2.7, 18.2)
 
 
 class Niqe(Metric):
@@ -36,7 +39,7 @@ class Niqe(Metric):
     are left out altogether, there their exponents still enter the mean. If all blocks are so, all count. One block
     has the covariance 0, there a scalar. Five images with published scores differ by 0.008, 0, 0.001, 0.018, 0.03.
     Images: (N, 3, H, W) float32 RGB in [0, 1], any H, W ≥ 96, no resizing; what is over multiples of 96 is not seen.
-    Scores: SCORE_RANGE_TEXT
+    Scores: about 3 for a clean photograph, open upwards.
     Cost: 0.02 s forward, 0.02 s backward for 192 × 256 on one core, in float64.
     Raises: ImageContractError for smaller images, WeightsError without the file or with one of another kind.
 
@@ -55,7 +58,7 @@ class Niqe(Metric):
         self.register_buffer("covariance", covariance)
         self.spec = MetricSpec(
             name="niqe",
-            score_range=(0.0, 15.0),
+            score_range=RANGE,
             higher_is_better=False,
             input_policy=f"grey levels, any size from {BLOCK} x {BLOCK}, no resizing, whole blocks only",
             licence="LIVE",

@@ -68,7 +68,10 @@ def test_equals_scikit_learn(written: Written) -> None:
         for coefficient, vector in zip(trained.dual_coef_[0].tolist(), trained.support_vectors_, strict=True)
     ]
     header = f"svm_type epsilon_svr\nkernel_type rbf\ngamma 0.3\nnr_class 2\ntotal_sv {len(vectors)}\n"
-    bounds = [f"{k} {least!r} {most!r}" for k, (least, most) in enumerate(zip(low.tolist(), high.tolist()), start=1)]
+    bounds = [
+        f"{k} {least!r} {most!r}"
+        for k, (least, most) in enumerate(zip(low.tolist(), high.tolist(), strict=True), start=1)
+    ]
     regression = written(
         header + f"rho {-float(trained.intercept_[0])!r}\nSV\n" + "\n".join(vectors),
         "\n".join(["x", "-1 1", *bounds]),

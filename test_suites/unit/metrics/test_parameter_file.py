@@ -76,7 +76,7 @@ def test_too_few_or_too_many_are_refused(cache: Path, count: int) -> None:
 
 def test_only_the_own_file_must_have_the_digest_of_the_manifest(cache: Path) -> None:
     (cache / "pair_first").write_bytes(b"another")
-    with pytest.raises(WeightsError, match="pair_first has sha256 [0-9a-f]{64}, [0-9a-f]{64} is expected") as raised:
+    with pytest.raises(WeightsError, match=r"pair_first has sha256 [0-9a-f]{64}, [0-9a-f]{64} is expected") as raised:
         parameter_files("pair", None)
     assert raised.value.where.file == str(cache / "pair_first")
     assert "https://example.org/pair_first" in raised.value.fix
@@ -99,7 +99,7 @@ def test_an_unreadable_file_is_named(cache: Path, monkeypatch: pytest.MonkeyPatc
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(parameter_file, "sha256_of", unreadable)
-    with pytest.raises(WeightsError, match="cannot read the weights.*Permission denied") as raised:
+    with pytest.raises(WeightsError, match=r"cannot read the weights.*Permission denied") as raised:
         parameter_files("pair", cache)
     assert raised.value.where.metric == "pair"
 
