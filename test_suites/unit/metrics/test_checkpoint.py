@@ -48,7 +48,7 @@ def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".pt", ".pkl", ".ckpt", ".bin"])
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".pkl", ".ckpt", ".bin", ""])
 @pytest.mark.parametrize("zipped", [True, False])
 def test_files_of_torch_save_old_and_new(state: dict[str, Tensor], tmp_path: Path, suffix: str, zipped: bool) -> None:
     path = tmp_path / f"file{suffix}"
@@ -177,7 +177,7 @@ def test_plain_data_without_a_state_is_refused(tmp_path: Path, content: Any) -> 
         read_checkpoint(path, metric=METRIC)
 
 
-@pytest.mark.parametrize("name", ["weights.npz", "weights.h5", "weights"])
+@pytest.mark.parametrize("name", ["weights.npz", "weights.h5", "weights.zip"])
 def test_other_formats_are_refused_by_their_suffix(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(b"x")
