@@ -80,6 +80,13 @@ def left_uninitialised() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def uninitialised() -> Iterator[None]:
+    """New layers of this test hold whatever memory held; for networks that are loaded at once."""
+    with left_uninitialised():
+        yield
+
+
 @pytest.fixture(scope="session")
 def randomised() -> Callable[..., nn.Module]:
     """A network with random weights of a known seed, such that activations keep their size; buffers of indices stay."""

@@ -95,7 +95,7 @@ def test_a_scrambled_patch_is_three_neighbours_in_one_colour(noise: Callable[...
     assert torch.equal(green, torch.stack([images[0, 1, :, start : start + 64] for start in (0, 64, 128)]))
 
 
-@pytest.mark.parametrize("size", [(64, 64), (128, 130)])
+@pytest.mark.parametrize("size", [(64, 64), (64, 130)])
 def test_the_score_is_the_references(
     state: dict[str, Tensor], metric: Fpr, paper: Fpr, size: tuple[int, int], noise: Callable[..., Tensor]
 ) -> None:
@@ -105,7 +105,7 @@ def test_the_score_is_the_references(
         assert metric(images).tolist() == pytest.approx(expected, rel=1e-5)
         scrambled = [reference(state, cut) for cut in scrambled_patches(images)]
         assert paper(images).tolist() == pytest.approx(scrambled, rel=1e-5)
-    assert scrambled != expected
+    assert (scrambled == expected) == (size == (64, 64)), "one patch alone cannot be scrambled"
 
 
 def test_the_order_of_the_patches_counts(metric: Fpr, noise: Callable[..., Tensor]) -> None:

@@ -35,7 +35,7 @@ def paper(state: dict[str, Tensor], published: Callable[..., Metric]) -> Metric:
 
 @pytest.fixture(scope="module")
 def theirs(state: dict[str, Tensor], torchvision: Any) -> nn.Module:
-    """pyiqa's class, which scales to 224 × 224 without antialiasing; its head has another name."""
+    """The class of pyiqa, which scales to 224 × 224 without antialiasing; its head has another name."""
     network = pytest.importorskip("pyiqa.archs.metaiqa_arch").MetaIQA(pretrained=False).eval()
     renamed = {"head." + key.removeprefix("net.") if key.startswith("net.") else key: v for key, v in state.items()}
     fixed = {key: value for key, value in network.state_dict().items() if key in ("mean", "std")}
