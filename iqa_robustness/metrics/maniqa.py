@@ -53,7 +53,8 @@ class Maniqa224(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.vit = timm_model("vit_base_patch8_224", metric="maniqa")
+        # Its own random start takes as long as everything else here, and is replaced by the file.
+        self.vit = timm_model("vit_base_patch8_224", metric="maniqa", weight_init="skip")
         self.tablock1 = nn.ModuleList(TransposedAttention() for _ in range(2))
         self.conv1 = nn.Conv2d(CHANNELS * len(BLOCKS), CHANNELS, 1)
         self.swintransformer1 = ScaledSwin(CHANNELS, side=GRID, hidden=CHANNELS, scale=SCALE)

@@ -1,5 +1,6 @@
 """What every registered metric must satisfy, and the planted vulnerable one too: the gates rest on it.
 
+A metric whose weights are not part of the package takes part where its file is in `weights.folder()`.
 `lite0` costs 0.15 s an image of 192 × 256 on one core: most tests use small pictures.
 """
 
@@ -24,10 +25,11 @@ from iqa_robustness.errors import CapabilityError, ImageContractError, IqaRobust
 from iqa_robustness.metrics.base import Metric, MetricSpec
 from iqa_robustness.metrics.probe import BATCH_TOLERANCE
 from iqa_robustness.metrics.scoring import Scorer
+from iqa_robustness.metrics.weights import available
 from iqa_robustness.store import Key
 from iqa_robustness.streams import Streams
 
-REGISTERED = metrics.registry.names()
+REGISTERED = [name for name in metrics.registry.names() if available(name)]
 NAMES = [*REGISTERED, "iqa_robustness.metrics.planted:Vulnerable"]
 CONTENTS = ("astronaut", "chelsea", "coffee", "hopper")
 # A defended, attacked or graded picture may leave the declared range by so much of it.

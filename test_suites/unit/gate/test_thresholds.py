@@ -314,9 +314,9 @@ MISTAKES = {
         "did you mean raise?",
     ),
     "pattern that matches nothing": (
-        HEAD + "rules:\n  - tier: normal\n    match: {metric: 'kon*'}",
+        HEAD + "rules:\n  - tier: normal\n    match: {metric: 'zebra*'}",
         6,
-        "the pattern 'kon*' matches no metric",
+        "the pattern 'zebra*' matches no metric",
         "known: ",
     ),
     "empty list": (HEAD + "rules:\n  - tier: normal\n    match: {metric: []}", 6, "at least 1 item", ""),

@@ -120,6 +120,7 @@ class Trap:
         return (Path.touch, (self.target,))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("save", ["zip", "legacy", "pickle"])
 @pytest.mark.parametrize("place", ["alone", "beside the weights"])
 def test_a_malicious_pickle_is_refused_and_nothing_runs(
