@@ -39,7 +39,7 @@ SHAPES = {
 
 @pytest.fixture(scope="module")
 def state(randomised: Callable[..., nn.Module]) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in randomised(CnnIqaNetwork(), gain=2.0).state_dict().items()}
+    return {name: value.clone() for name, value in randomised(CnnIqaNetwork, gain=2.0).state_dict().items()}
 
 
 @pytest.fixture(scope="module")
