@@ -49,10 +49,11 @@ class CnnIqa(Metric):
     Source: Kang et al., CVPR 2014, in the implementation lidq92/CNNIQA (trained on LIVE): grey levels of 8 bits as
     Pillow makes them, 3 × 3 local normalisation within each patch, non-overlapping patches. Its loop stops a pixel
     before the last whole patch, so that a side of 512 is cut into 15 patches, not 16 (`paper=True`; sides of 33 at
-    least then). Backward, rounding counts as the identity; the extremes pass the gradient of some 2 % of the pixels.
+    least then). Backward, rounding counts as the identity; the extremes pass
+    gradients to two thirds of a photograph's pixels.
     Images: (N, 3, H, W) float32 RGB in [0, 1], any H, W ≥ 32, no resizing; what is over multiples of 32 is not seen.
     Scores: 0 to 100 nominally, unclamped.
-    Cost: 1.5 M multiply-adds a patch.
+    Cost: 2.4 M multiply-adds a patch.
     Raises: ImageContractError for smaller images, WeightsError without the file or with weights that do not fit.
 
     Args:

@@ -36,6 +36,8 @@ class GeneralizedGaussian(nn.Module):
 
     Forward values are those of the grid. Backward, the staircase counts as the smooth curve it samples (the derivative
     of the inverse function at the grid point); beyond the grid's ends the exponent is constant, its gradient zero.
+    How many values are negative or positive counts as a constant, though a step can change it: what a long step does
+    to left and right deviations is promised to about a fifth.
     Values that are all zero (a constant patch) get the exponent 0.2, as in the published code, and no NaN elsewhere.
 
     Source: Sharifi and Leon-Garcia, IEEE CSVT 1995; Lasmar et al., ICIP 2009; the look-up is that of the BRISQUE and
