@@ -120,7 +120,8 @@ def test_bounds_are_widened_to_a_tenth() -> None:
 
 
 @given(
-    scores=st.lists(st.floats(-50, 150, width=32), min_size=1, max_size=60), kind=st.sampled_from(["float32", "float64"])
+    scores=st.lists(st.floats(-50, 150, width=32), min_size=1, max_size=60),
+    kind=st.sampled_from(["float32", "float64"]),
 )
 def test_the_range_is_the_narrowest_of_tenths_about_the_quantiles(scores: list[float], kind: str) -> None:
     low, high = score_range(torch.tensor(scores, dtype=getattr(torch, kind)))
