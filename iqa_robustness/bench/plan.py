@@ -100,7 +100,8 @@ def cells(
             if kind not in KINDS[scenario]:
                 continue
             for attack, strength in _attacks(scenario, user, suite):
-                if _cut(profile, user, metric, defense, attack, strength):
+                dear = kind == "certified" and _cut_certified(profile, user, strength)
+                if dear or _cut(profile, user, metric, defense, attack, strength):
                     continue
                 result.append(_cell(metric, defense, attack, strength, kind, scenario, goal, profile, sizes))
     return result
@@ -170,6 +171,13 @@ def _cut(profile: Profile, user: Selection, metric: str, defense: str, attack: s
         (not user.defense and defense not in limit.defenses)
         or (bool(attack) and not user.attack and attack not in limit.attacks)
         or (bool(strength) and not user.strength and strength not in limit.strengths)
+    )
+
+
+def _cut_certified(profile: Profile, user: Selection, strength: str) -> bool:
+    """Whether the profile leaves this strength out for certified defenses."""
+    return bool(profile.certified_strengths and strength) and not (
+        user.strength or strength in profile.certified_strengths
     )
 
 

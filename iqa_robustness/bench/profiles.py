@@ -32,6 +32,7 @@ class Profile:
     draws: forward passes averaged for one value of a stochastic target (EOT).
     metrics: run when no `--iqa-metric` is given.
     limits: cuts for slow metrics.
+    certified_strengths: of attacks on certified defenses, which are dear, where the user names none; all when empty.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Profile:
     draws: int
     metrics: tuple[str, ...] = ("compact", "lite0")
     limits: dict[str, Limit] = field(default_factory=dict)
+    certified_strengths: tuple[str, ...] = ()
 
     def images(self, *, access: str, certified: bool) -> int | None:
         """Images of a cell by its attack's access and its defense's kind."""
@@ -59,16 +61,18 @@ _PROFILES = {
         Profile(
             name="smoke",
             white_box_images=None,
-            query_images=8,
-            certified_images=4,
+            # Fewer images leave the interval of a mean too wide to decide anything.
+            query_images=12,
+            certified_images=6,
             size=(192, 256),
-            queries=300,
+            queries=200,
             n0=20,
             n=200,
             draws=2,
             limits={
                 "lite0": Limit(images=8, attacks=("ifgsm",), defenses=("none", "flip", "jpeg"), strengths=("medium",))
             },
+            certified_strengths=("medium", "strong"),
         ),
         Profile(
             name="standard",

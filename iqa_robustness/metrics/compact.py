@@ -15,7 +15,7 @@ from iqa_robustness.metrics.score_head import ScoreHead
 from iqa_robustness.metrics.trained import BUNDLED, TrainedWeights, read_trained
 
 WEIGHTS = BUNDLED / "compact.safetensors"
-WEIGHTS_SHA256 = "55db1a0a63d61084ba9abb26b043af44cc80fe62ff9510e1a15493b425ed832b"
+WEIGHTS_SHA256 = "2a21279f4d3c7054948b9ac1378ff293d26220c69aaa6d6416e3a64c0e7d0ff6"
 MINIMUM_SIZE = 32
 # (channels, kernel, stride) of each convolution, and which of them are pooled.
 LAYERS = ((24, 5, 2), (40, 3, 2), (40, 3, 1), (64, 3, 2), (64, 3, 1), (96, 3, 2))

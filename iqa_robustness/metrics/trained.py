@@ -88,10 +88,10 @@ def read_trained(path: Path, *, metric: str, sha256: str = "") -> TrainedWeights
             f"these are weights of {facts.get('metric', 'an unnamed metric')!r}, not of {metric!r}", where=where
         )
     try:
-        low, high = json.loads(facts["score_range"])
+        low, high = (float(bound) for bound in json.loads(facts["score_range"]))
         training: Mapping[str, Any] = json.loads(facts["training"])
         version = facts["version"]
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(
             f"the file's header lacks or garbles {error}", where=where, fix="train the weights again"
         ) from error
@@ -100,7 +100,7 @@ def read_trained(path: Path, *, metric: str, sha256: str = "") -> TrainedWeights
         sha256=found,
         metric=metric,
         version=version,
-        score_range=(float(low), float(high)),
+        score_range=(low, high),
         training=training,
         tensors=tensors,
     )

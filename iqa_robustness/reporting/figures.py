@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from matplotlib import get_data_path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
-_CAPTION, _MARGIN, _TITLE_SIZE, _TEXT_SIZE = 40, 6, 14, 12
+_CAPTION, _MARGIN, _TITLE_SIZE, _TEXT_SIZE = 40, 6, 12, 10
 _INK, _PAPER = (25, 25, 28), (255, 255, 255)
 CLEAN_COLOUR, ATTACKED_COLOUR, PLACEBO_COLOUR = "#2b6cb0", "#c05621", "#718096"
 
@@ -48,7 +51,9 @@ def contact_sheet(rows: Sequence[Sequence[Panel]]) -> bytes:
     heights = [max(panel.pixels.shape[0] for panel in row) + _CAPTION for row in rows]
     sheet = Image.new("RGB", (columns * (width + _MARGIN) + _MARGIN, sum(heights) + _MARGIN * (len(rows) + 1)), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    title, text = ImageFont.load_default(_TITLE_SIZE), ImageFont.load_default(_TEXT_SIZE)
+    # Pillow's own font lacks ∞ and ×; this one comes with matplotlib.
+    font = Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    title, text = ImageFont.truetype(font, _TITLE_SIZE), ImageFont.truetype(font, _TEXT_SIZE)
     top = _MARGIN
     for row, height in zip(rows, heights, strict=True):
         for place, panel in enumerate(row):
@@ -81,9 +86,9 @@ def shift_plot(clean: np.ndarray, attacked: np.ndarray, placebo: np.ndarray, *, 
     axes.plot(places, placebo[order], "x", color=PLACEBO_COLOUR, markersize=5, label="placebo (noise of equal size)")
     axes.plot(places, attacked[order], "o", color=ATTACKED_COLOUR, markersize=4, label="attacked")
     axes.plot(places, clean[order], "o", color=CLEAN_COLOUR, markersize=4, label="clean")
-    axes.set_title(title, fontsize=11)
+    axes.set_title("\n".join(textwrap.wrap(title, 80)), fontsize=11 if len(title) <= 60 else 8)
     axes.set_xlabel("images, by clean score")
-    axes.set_ylabel(axis)
+    axes.set_ylabel("\n".join(textwrap.wrap(axis, 32)))
     axes.set_xticks([])
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="best")

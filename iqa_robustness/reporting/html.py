@@ -45,31 +45,41 @@ def summary_html(cells: Sequence[Outcome], facts: Mapping[str, str]) -> str:
 
 
 def heat_map(cells: Sequence[Outcome]) -> dict[str, Any]:
-    """D_score by pair (rows) and attack, strength, scenario (columns).
+    """D_score by pair and scenario (rows), and attack and strength (columns), of the attacks that raise the score.
 
     Returns:
-        `columns`: (scenario, attack, strength); `rows`: metric, defense and, for each column, None or a dict with
+        `columns`: (attack, strength); `rows`: metric, defense, scenario and, for each column, None or a dict with
         `value`, `label` and `share` (0 … 1, of the colour).
     """
     attacked = [cell for cell in cells if cell["attack"] and "d_score" in cell["measures"] and cell["goal"] == "raise"]
     order = {"weak": 0, "medium": 1, "strong": 2, "nonadaptive": 0, "certified": 1, "adaptive": 2}
     columns = sorted(
-        {(cell["scenario"], cell["attack"], cell["strength"]) for cell in attacked},
-        key=lambda c: (order.get(c[0], 9), c[1], order.get(c[2], 9)),
+        {(cell["attack"], cell["strength"]) for cell in attacked}, key=lambda c: (c[0], order.get(c[1], 9))
     )
-    pairs = sorted({(c["metric"], c["defense"]) for c in attacked}, key=lambda p: (p[0], p[1] != "none", p[1]))
-    found = {(c["metric"], c["defense"], c["scenario"], c["attack"], c["strength"]): c for c in attacked}
-    rows = []
-    for metric, defense in pairs:
-        places = []
-        for column in columns:
-            cell = found.get((metric, defense, *column))
-            value = measure_of(cell, "d_score") if cell else math.nan
-            places.append(
-                None if cell is None else {"value": value, "label": label(cell), "share": min(value / _FULL, 1.0)}
-            )
-        rows.append({"metric": metric, "defense": defense, "places": places})
+    heads = sorted(
+        {(cell["metric"], cell["defense"], cell["scenario"]) for cell in attacked},
+        key=lambda h: (h[0], h[1] != "none", h[1], order.get(h[2], 9)),
+    )
+    found = {
+        tuple(cell[axis] for axis in ("metric", "defense", "scenario", "attack", "strength")): cell for cell in attacked
+    }
+    rows = [
+        {
+            "metric": head[0],
+            "defense": head[1],
+            "scenario": head[2],
+            "places": [_place(found.get((*head, *column))) for column in columns],
+        }
+        for head in heads
+    ]
     return {"columns": columns, "rows": rows}
+
+
+def _place(cell: Outcome | None) -> dict[str, Any] | None:
+    if cell is None:
+        return None
+    value = measure_of(cell, "d_score")
+    return {"value": value, "label": label(cell), "share": min(value / _FULL, 1.0)}
 
 
 def _number(value: float | None, digits: int = 1) -> str:

@@ -26,13 +26,14 @@ def features_of(
     One forward an image, images of one size together; pixels are dropped as soon as they have been seen.
     """
     waiting: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = {}
-    rows: dict[int, Tensor] = {}
+    rows: dict[int, np.ndarray] = {}
     kept: list[Example] = []
 
     def flush(shape: tuple[int, ...]) -> None:
         numbers, pixels = zip(*waiting.pop(shape), strict=True)
         with torch.inference_mode():
-            rows.update(zip(numbers, network(from_uint8(np.stack(pixels))), strict=True))
+            found = network(from_uint8(np.stack(pixels))).numpy()
+        rows.update(zip(numbers, found.copy(), strict=True))
         done(len(rows))
 
     for number, example in enumerate(examples):
@@ -42,7 +43,7 @@ def features_of(
             flush(example.pixels.shape)
     for shape in [*waiting]:
         flush(shape)
-    return torch.stack([rows[number] for number in range(len(kept))]).clone(), kept
+    return torch.from_numpy(np.stack([rows[number] for number in range(len(kept))])), kept
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ from safetensors.torch import save_file
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
+from iqa_robustness.metrics.compact import CompactNetwork
 from iqa_robustness.metrics.lite0 import Lite0Statistics
+from iqa_robustness.metrics.trained import TrainedWeights, read_trained
 from iqa_robustness.training.evaluation import order_kept, score_range
 from iqa_robustness.training.examples import (
     GOOD,
@@ -61,7 +63,11 @@ RECIPES = {
         lowered=Counts(part=4, half=2, large=1),
         damaged=Counts(part=10, half=4, large=2),
     ),
-    "compact": Recipe(judged=Counts(part=8, half=3), lowered=Counts(part=16, half=6), damaged=Counts(part=30, half=10)),
+    "compact": Recipe(
+        judged=Counts(part=6, half=2),
+        lowered=Counts(part=12, half=4),
+        damaged=Counts(part=24, half=8),
+    ),
 }
 
 
@@ -113,6 +119,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the weights")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=Schedule.steps, help="gradient steps (compact)")
+    parser.add_argument("--learning-rate", type=float, default=Schedule.learning_rate, help="at its highest (compact)")
+    parser.add_argument("--start", type=Path, help="weights to go on from, at a low learning rate (compact)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
 
 
@@ -125,7 +133,9 @@ def run(options: argparse.Namespace) -> int:
     if options.iqa_metric == "lite0":
         fitted = fit_lite0(photographs, seed=options.seed)
     else:
-        fitted = fit_small_network(photographs, Schedule(steps=options.steps), seed=options.seed)
+        schedule = Schedule(steps=options.steps, learning_rate=options.learning_rate)
+        start = read_trained(options.start, metric="compact") if options.start else None
+        fitted = fit_small_network(photographs, schedule, seed=options.seed, start=start)
     fitted.report["order kept"] = order_kept(fitted.network, photographs.unseen, seed=options.seed)
     path = write(fitted, photographs, metric=options.iqa_metric, folder=options.out, seed=options.seed)
     print(json.dumps(fitted.report, indent=1))
@@ -170,19 +180,24 @@ def fit_lite0(photographs: Photographs, *, seed: int) -> Fitted:
     )
 
 
-def fit_small_network(photographs: Photographs, schedule: Schedule, *, seed: int) -> Fitted:
-    """`compact` on four of five parts of the judged contents; the report's SRCC is that of the fifth."""
+def fit_small_network(
+    photographs: Photographs, schedule: Schedule, *, seed: int, start: TrainedWeights | None = None
+) -> Fitted:
+    """`compact` on four of five parts of the judged contents; the report's SRCC is that of the fifth.
+
+    Weights to go on from may have seen that fifth; the report then says so.
+    """
     unseen = content_folds(photographs.judged, FOLDS, seed=seed)[0]
     seen = Photographs(
         judged=[photograph for photograph in photographs.judged if photograph.content not in unseen],
         plain=photographs.plain,
         unseen=photographs.unseen,
     )
-    # Whole photographs would take most of the time and show nothing that their parts do not.
-    examples = [example for example in seen.examples(RECIPES["compact"], seed=seed) if example.view != "full"]
-    network = fit_compact(
-        examples, schedule=schedule, seed=seed, progress=Progress(label="steps", total=schedule.steps)
-    )
+    # Large views would take most of the time and show nothing that their parts do not.
+    examples = [example for example in seen.examples(RECIPES["compact"], seed=seed) if example.view in ("part", "half")]
+    progress = Progress(label="steps", total=schedule.steps)
+    before = None if start is None else started(start)
+    network = fit_compact(examples, schedule=schedule, seed=seed, start=before, progress=progress)
     scores, _ = features_of(network, examples)
     test = [photograph for photograph in photographs.judged if photograph.content in unseen]
     held_out, kept = features_of(network, whole_examples(test))
@@ -195,8 +210,16 @@ def fit_small_network(photographs: Photographs, schedule: Schedule, *, seed: int
             "how": f"held out: {', '.join(sorted(unseen))} ({len(test)} photographs)",
             "examples": len(examples),
             "schedule": asdict(schedule),
+            "start": None if start is None else {"sha256": start.sha256, "may have seen the held-out contents": True},
         },
     )
+
+
+def started(weights: TrainedWeights) -> CompactNetwork:
+    """The network that a file of weights describes."""
+    network = CompactNetwork()
+    weights.load_into(network)
+    return network
 
 
 def write(fitted: Fitted, photographs: Photographs, *, metric: str, folder: Path, seed: int) -> Path:

@@ -42,7 +42,7 @@ def read_sr4kiqa(folder: Path) -> list[Photograph]:
             name=Path(row["file"]).stem,
             content=row["content"],
             pixels=read_pixels(folder / "images" / row["file"]),
-            mos=100 * float(row["mos_norm"]),
+            mos=100 * _number(row["mos_norm"], folder / "mos.csv", row["file"]),
         )
         for row in table
     ]
@@ -99,9 +99,21 @@ def _table(path: Path, columns: set[str]) -> list[dict[str, str]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"cannot read the table: {error}", where=where, fix="check the folder's path") from error
-    missing = columns - set(rows[0] if rows else ())
+    if not rows:
+        raise DatasetError("the table has no rows", where=where)
+    missing = columns - set(rows[0])
     if missing:
         raise DatasetError(f"the table has no column {sorted(missing)[0]!r}", where=where)
+    short = [number for number, row in enumerate(rows, start=2) if any(row[column] is None for column in columns)]
+    if short:
+        raise DatasetError(f"line {short[0]} of the table is too short", where=where)
     return rows
+
+
+def _number(text: str, path: Path, image: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise DatasetError(f"the score {text!r} is no number", where=Where(file=str(path), image=image)) from None

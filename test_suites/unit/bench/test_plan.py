@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -317,3 +319,20 @@ def test_names_patterns_and_references_pass_the_check() -> None:
 )
 def test_a_comma_list_is_split_and_blanks_are_dropped(text: object, patterns: tuple[str, ...]) -> None:
     assert parsed_patterns(text) == patterns  # type: ignore[arg-type]
+
+
+# --- certified defenses ---------------------------------------------------------------------------------------------
+
+
+def test_a_profile_attacks_dear_defenses_at_some_strengths_only() -> None:
+    cut = replace(PROFILE, certified_strengths=("strong",))
+    for user, expected in (
+        (Selection(metric=("fast",), defense=("ms",)), {"strong"}),
+        (Selection(metric=("fast",), defense=("ms",), strength=("weak",)), {"weak"}),
+        (Selection(metric=("fast",), defense=("flip",)), {"weak", "medium", "strong"}),
+    ):
+        found = cells(scenario="adaptive", profile=cut, sizes=Sizes(), user=user)
+        assert {cell.strength for cell in found} == expected
+    assert (
+        len(cells(scenario="clean", profile=cut, sizes=Sizes(), user=Selection(metric=("fast",), defense=("ms",)))) == 1
+    )

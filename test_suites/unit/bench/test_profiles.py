@@ -8,9 +8,9 @@ from iqa_robustness import attacks, defenses, metrics
 from iqa_robustness.bench import profiles
 from iqa_robustness.errors import ConfigurationError, UnknownNameError
 
-# As in the architecture document: images white-box / query / certified, size, queries, n0 / n, EOT draws.
+# images white-box / query / certified, size, queries, n0 / n, EOT draws.
 TABLE = {
-    "smoke": ((None, 8, 4), (192, 256), 300, (20, 200), 2),
+    "smoke": ((None, 12, 6), (192, 256), 200, (20, 200), 2),
     "standard": ((200, 50, 20), (384, 512), 2_000, (100, 1_000), 8),
     "paper": ((1_000, 50, 10), (384, 512), 10_000, (100, 1_000), 8),
 }

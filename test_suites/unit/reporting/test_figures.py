@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from xml.etree import ElementTree
 
 import numpy as np
@@ -63,3 +64,14 @@ def test_the_shift_plot_is_an_svg_with_its_words() -> None:
 )
 def test_numbers_are_spoken(value: float, digits: int, expected: str) -> None:
     assert spoken(value, digits) == expected
+
+
+def test_a_long_title_is_wrapped_and_not_cut_off() -> None:
+    scores = np.linspace(0, 1, 5)
+    title = "some.package.of.somebody:ItsMetric / another.package:Defense / attack / strong, and a few more words"
+    figure = shift_plot(scores, scores, scores, title=title, axis="some.package.of.somebody:ItsMetric score").decode()
+    # matplotlib leaves each line of text as a comment above its outlines.
+    lines = re.findall(r"<!-- (.*?) -->", figure)
+    assert title not in lines
+    assert any(line.startswith("some.package.of.somebody:ItsMetric / another") for line in lines)
+    assert any(line.endswith("a few more words") for line in lines)

@@ -110,12 +110,12 @@ def test_the_page_of_a_run_without_cells_still_nests() -> None:
 def test_the_heat_map_has_a_place_for_every_pair_and_attack(outcome: Any, red: Any) -> None:
     lowered = outcome(goal="lower", d_score=99.0)
     heat = heat_map([outcome(), outcome(strength="weak", d_score=5.0), red, lowered])
-    assert heat["columns"] == [
-        ("nonadaptive", "ifgsm", "weak"),
-        ("nonadaptive", "ifgsm", "medium"),
-        ("adaptive", "ifgsm", "strong"),
-    ]
+    assert heat["columns"] == [("ifgsm", "weak"), ("ifgsm", "medium"), ("ifgsm", "strong")]
     none, flip = heat["rows"]
+    assert [(row["defense"], row["scenario"]) for row in (none, flip)] == [
+        ("none", "nonadaptive"),
+        ("flip", "adaptive"),
+    ]
     assert [place and place["value"] for place in none["places"]] == [5.0, 10.0, None]
     assert flip["places"][2]["share"] == 1.0
     assert none["places"][1]["share"] == pytest.approx(10 / 60)

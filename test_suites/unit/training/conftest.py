@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 
+from iqa_robustness.images import encode_png
+from iqa_robustness.training.distortions import DISTORTIONS
 from iqa_robustness.training.mos_data import Photograph
 
 
@@ -55,5 +59,58 @@ def photograph(picture: Callable[..., np.ndarray]) -> Callable[..., Photograph]:
     ) -> Photograph:
         pixels = picture(rows, columns, seed=sum(name.encode()))
         return Photograph(name=name, content=content or name, pixels=pixels, mos=mos)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def scene(picture: Callable[..., np.ndarray]) -> Callable[[int], np.ndarray]:
+    """One of the pictures in `fill_folders`, 80 × 104."""
+    return lambda seed: picture(80, 104, seed=seed)
+
+
+@pytest.fixture(scope="session")
+def fill_folders(scene: Callable[[int], np.ndarray]) -> Callable[[Path], Path]:
+    """What `train metric-head` reads: six contents, sharp and blurred; three photographs to damage; two unseen ones."""
+
+    def put(path: Path, pixels: np.ndarray) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_png(pixels))
+
+    def table(path: Path, rows: Sequence[Sequence[str]]) -> None:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(rows)
+
+    def fill(root: Path) -> Path:
+        rows = [["file", "content", "mos_norm"]]
+        for number, content in enumerate(("alley", "beach", "cabin", "ditch", "elm", "field")):
+            for level, severity in enumerate((None, 1, 3.5)):
+                name = f"{content}_{level}.png"
+                pixels = scene(number)
+                if severity is not None:
+                    pixels = DISTORTIONS["gaussian-blur"](pixels, severity, np.random.default_rng(0))
+                put(root / "judged" / "images" / name, pixels)
+                rows.append([name, content, f"{0.9 - 0.3 * level - 0.01 * number:.3f}"])
+        table(root / "judged" / "mos.csv", rows)
+        for number, name in enumerate(("p2", "p1", "p3")):
+            put(root / "plain" / "images" / f"{name}.png", scene(50 + number))
+        table(root / "plain" / "images.csv", [["ImageId"], ["p2"], ["p1"], ["p3"]])
+        for number in range(2):
+            put(root / "unseen" / f"u{number}.png", scene(70 + number))
+        return root
+
+    return fill
+
+
+@pytest.fixture(scope="session")
+def command() -> Callable[..., list[str]]:
+    """The command line that trains on filled folders."""
+
+    def make(root: Path, *, metric: str, out: Path, seed: int = 0) -> list[str]:
+        return [
+            *("train", "metric-head", "--iqa-metric", metric),
+            *("--mos", str(root / "judged"), "--photographs", str(root / "plain"), "--unseen", str(root / "unseen")),
+            *("--out", str(out), "--seed", str(seed), "--steps", "3", "--threads", "1"),
+        ]
 
     return make

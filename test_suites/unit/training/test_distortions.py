@@ -169,6 +169,23 @@ def test_motion_blur_spreads_a_point_along_a_line(length: float, seed: int) -> N
     assert spread.sum() == pytest.approx(9 * 255, rel=0.02)
 
 
+@pytest.mark.parametrize("direction", ["across", "down"])
+def test_motion_blur_along_an_axis_is_a_row_of_dots(direction: str) -> None:
+    class Straight(np.random.Generator):
+        def uniform(self, low: float, high: float) -> float:  # type: ignore[override]
+            return low if direction == "across" else (low + high) / 2
+
+    pixels = flat(0, 11, 11)
+    pixels[5, 5] = 255
+    spread = DISTORTIONS["motion-blur"].function(pixels, 4.0, Straight(np.random.PCG64()))[..., 0]
+    line = spread[5] if direction == "across" else spread[:, 5]
+    # 17 dots from −2 to 2, each shared between the two pixels about it.
+    dots = np.arange(-8, 9) / 4
+    shares = [np.clip(1 - np.abs(dots - place), 0, None).sum() / 17 for place in range(-5, 6)]
+    assert line.tolist() == np.rint(255 * np.array(shares)).tolist()
+    assert int(spread.sum(dtype=int)) == int(line.sum(dtype=int))
+
+
 @pytest.mark.parametrize(
     "name", ["gaussian-blur", "motion-blur", "oversharpening", "contrast-loss", "downscale-bicubic"]
 )

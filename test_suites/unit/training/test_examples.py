@@ -90,7 +90,8 @@ def is_grey(pixels: np.ndarray) -> bool:
 
 def test_counts_name_every_view_as_often_as_wanted() -> None:
     assert Counts(part=2, half=1, large=3).views() == ["part", "part", "half", "large", "large", "large"]
-    assert Counts().views() == []
+    assert Counts(part=2, half=1, large=3).total == 6
+    assert (Counts().views(), Counts().total) == ([], 0)
 
 
 def test_views_have_their_documented_sizes(photograph: Make) -> None:
@@ -161,20 +162,18 @@ def test_photographs_smaller_than_a_view_fill_it(small_views: None, photograph: 
         assert example.pixels.std() > 1
 
 
-def test_whole_photographs_come_in_three_sizes(
-    small_views: None, coordinates: Callable[[int, int], np.ndarray], photograph: Make
-) -> None:
-    pixels = coordinates(100, 128)
-    found = list(whole_examples([photograph("b"), Photograph(name="a", content="scene", pixels=pixels, mos=33.0)]))
+def test_whole_photographs_come_in_three_sizes(photograph: Make) -> None:
+    judged = photograph("a", rows=400, columns=512, content="scene", mos=33.0)
+    found = list(whole_examples([photograph("b"), judged]))
     assert [(one.view, one.kind, one.target, one.content) for one in found] == [
         (view, "human", 33.0, "scene") for view in ("full", "large", "half")
     ]
     full, large, half = (one.pixels for one in found)
-    assert np.array_equal(full, pixels)
-    centre = pixels[2:98].astype(float)
+    assert np.array_equal(full, judged.pixels)
+    centre = judged.pixels[8:392]
+    assert np.array_equal(large, centre)
     # Half to even or up: a rounded mean of four is at most half a level away.
-    assert np.abs(large - centre.reshape(48, 2, 64, 2, 3).mean(axis=(1, 3))).max() <= 0.5
-    assert np.abs(half - centre.reshape(24, 4, 32, 4, 3).mean(axis=(1, 3))).max() <= 0.5
+    assert np.abs(half - centre.reshape(192, 2, 256, 2, 3).astype(float).mean(axis=(1, 3))).max() <= 0.5
 
 
 # --- damaged photographs --------------------------------------------------------------------------------------------

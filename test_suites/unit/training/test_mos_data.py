@@ -87,12 +87,13 @@ def test_plain_photographs_are_contents_of_their_own(plain: Path) -> None:
 
 
 def test_a_folder_is_read_by_name(tmp_path: Path) -> None:
-    for number, name in enumerate(("k2.png", "k1.png", "k10.png")):
-        put(tmp_path / name, small(number))
+    names = ["k2", "k1", "k10", *(f"photo {number:02}" for number in range(20, 0, -1))]
+    for number, name in enumerate(names):
+        put(tmp_path / f"{name}.png", small(number))
     (tmp_path / "SOURCE.txt").write_text("where from", encoding="utf-8")
     found = read_folder(tmp_path)
-    assert [(one.name, one.content, one.mos) for one in found] == [(name, name, None) for name in ("k1", "k10", "k2")]
-    assert np.array_equal(found[0].pixels, small(1))
+    assert [(one.name, one.content, one.mos) for one in found] == [(name, name, None) for name in sorted(names)]
+    assert all(np.array_equal(one.pixels, small(names.index(one.name))) for one in found)
 
 
 def test_grey_files_have_three_channels(tmp_path: Path) -> None:
