@@ -153,7 +153,8 @@ def _metrics(profile: Profile, user: Selection, suite: Selection) -> list[str]:
 
 def _attacks(scenario: str, user: Selection, suite: Selection) -> list[tuple[str, str]]:
     if scenario == "clean":
-        return [("", "")]
+        # Whoever names an attack or a strength asks for cells that have one.
+        return [] if user.attack or user.strength else [("", "")]
     return [
         (attack, strength)
         for attack in _both(attacks.registry, user.attack, suite.attack)

@@ -55,14 +55,19 @@ def test_options_select_exactly_their_cells(collect: Any) -> None:
         "test_adaptive[compact/jpeg/ifgsm/medium]",
         "test_lowering[compact/flip/ifgsm/medium]",
         "test_lowering[compact/jpeg/ifgsm/medium]",
-        "test_clean[compact/flip]",
-        "test_clean[compact/jpeg]",
     }
+
+
+def test_without_an_attack_named_clean_cells_come_along(collect: Any) -> None:
+    found = collect("--iqa-metric=compact", "--iqa-defense=flip")
+    assert "test_clean[compact/flip]" in found
+    assert "test_nonadaptive[compact/flip/square/strong]" in found
+    assert not any("clean" in name for name in collect("--iqa-metric=compact", "--iqa-strength=weak"))
 
 
 def test_a_scenario_is_selected_alone(collect: Any) -> None:
     found = collect("--iqa-metric=compact", "--iqa-defense=ms", "--iqa-scenario=certified", "--iqa-attack=square")
-    assert found == {f"test_certified[compact/ms/square/{strength}]" for strength in ("weak", "medium", "strong")}
+    assert found == {f"test_certified[compact/ms/square/{strength}]" for strength in ("medium", "strong")}
 
 
 def test_a_pattern_selects_what_it_matches(collect: Any) -> None:
@@ -88,8 +93,6 @@ def test_an_undefended_metric_has_no_adaptive_cells_and_a_certified_defense_no_p
         "test_nonadaptive[compact/none/ifgsm/weak]",
         "test_adaptive[compact/ms/ifgsm/weak]",
         "test_certified[compact/ms/ifgsm/weak]",
-        "test_clean[compact/none]",
-        "test_clean[compact/ms]",
     }
 
 
