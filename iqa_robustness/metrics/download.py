@@ -60,13 +60,14 @@ def fetch(entry: WeightsEntry, *, into: Path | None = None, progress: Progress =
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(f".{entry.file}.lock")):
-            if not target.is_file():
-                _Transfer(entry=entry, target=target, progress=progress).run()
+            if target.is_file():  # another process was faster
+                return verified(entry, target)
+            _Transfer(entry=entry, target=target, progress=progress).run()
+            return target
     except OSError as error:
         raise WeightsError(
             f"cannot write {entry.file}: {error}", where=where, fix="free space, or choose another folder"
         ) from error
-    return verified(entry, target)
 
 
 def offline() -> str:
