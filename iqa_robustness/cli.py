@@ -54,11 +54,18 @@ def _parser() -> argparse.ArgumentParser:
         "metric-head", add_help=False, help="the bundled metrics: the MOS head of lite0, or compact"
     )
     head.set_defaults(run=_deferred("iqa_robustness.training.metric_head", head.prog))
+
+    for name, module, summary in (
+        ("weights", "iqa_robustness.metrics.weights_command", "files of published metrics: list, fetch, verify, where"),
+        ("calibrate", "iqa_robustness.training.calibrate", "measure the score range of a metric on images"),
+    ):
+        command = commands.add_parser(name, add_help=False, help=summary)
+        command.set_defaults(run=_deferred(module, command.prog))
     return parser
 
 
 def _deferred(module_name: str, prog: str) -> Callable[[argparse.Namespace], int]:
-    """A subcommand whose arguments live beside its code, which imports torch: only that subcommand pays for it."""
+    """A subcommand whose arguments live beside its code, which is imported (with torch) only when it runs."""
 
     def run(options: argparse.Namespace) -> int:
         module = importlib.import_module(module_name)

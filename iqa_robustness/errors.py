@@ -126,6 +126,32 @@ class WeightsError(ConfigurationError):
     """Weights are missing, unreadable, or not the ones the manifest names."""
 
 
+class ChecksumError(WeightsError):
+    """A file's size or SHA-256 is not the published one."""
+
+
+class OfflineError(WeightsError):
+    """A file would have to be fetched, and the environment forbids the network."""
+
+
+class ManualDownloadError(WeightsError):
+    """A file is offered on a web page only, so a person has to fetch it."""
+
+
+class DownloadError(IqaRobustnessError):
+    """A file could not be fetched: no answer, an error instead of the file, or a transfer that stopped."""
+
+    exit_code = ExitCode.INFRASTRUCTURE
+
+
+class RangesFileError(ConfigurationError):
+    """A file of score ranges does not say what it should."""
+
+
+class RangeTooWideError(ConfigurationError):
+    """A metric declares a much wider score range than was measured: every shift would look smaller than it is."""
+
+
 class DatasetError(ConfigurationError):
     """A data set is not laid out as its loader expects."""
 

@@ -11,6 +11,7 @@ from iqa_robustness.defenses.base import DefendedMetric, Defense
 from iqa_robustness.errors import IqaRobustnessError
 from iqa_robustness.metrics.base import Metric
 from iqa_robustness.metrics.probe import Probe, probe
+from iqa_robustness.metrics.ranges import Ranges
 from iqa_robustness.store import document_of
 
 
@@ -20,16 +21,20 @@ class Subject:
     Args:
         name: registered, or `package.module:Class`.
         device: torch device.
+        ranges: calibrated score ranges that the declared one is held to; None is the package's.
     """
 
-    def __init__(self, name: str, *, device: str) -> None:
+    def __init__(self, name: str, *, device: str, ranges: Ranges | None = None) -> None:
         self.name = name
         self.device = device
+        self.ranges = ranges
 
     @cached_property
     def metric(self) -> Metric:
-        """The metric, loaded now. Raises what `metrics.create` raises."""
-        return metrics.create(self.name, device=self.device)
+        """The metric, loaded now. Raises what `metrics.create` raises, and RangeTooWideError."""
+        metric = metrics.create(self.name, device=self.device)
+        (self.ranges or Ranges.bundled()).check(metric.spec, name=self.name)
+        return metric
 
     @cached_property
     def probe(self) -> Probe:

@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
 from iqa_robustness.errors import UnknownNameError, WeightsError, Where
 
 FOLDER_VARIABLE = "IQA_ROBUSTNESS_WEIGHTS"
+# These answer with a page for people (a warning, a script that decrypts), not with the file.
+_PAGES = ("drive.google.com", "mega.nz", "surfdrive.surf.nl")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,11 @@ class WeightsEntry:
     sha256: str = ""
     size: int = 0
     licence: str = ""
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether the origin is a page for people rather than the file."""
+        return urlsplit(self.origin).hostname in _PAGES
 
 
 _LIVE_RELEASES = (
@@ -157,11 +165,12 @@ def located(metric: str, given: str | Path | None = None, *, file: str = "") -> 
     path = Path(given).expanduser() if given is not None else folder() / entry.file
     if path.is_file():
         return path
+    fetch = "" if entry.by_hand else f"run `iqa-robustness weights fetch {metric}`; or "
     lacking = "is no file" if path.exists() else "does not exist"
     raise WeightsError(
         f"metric {metric!r} needs the weights {entry.file}, which are not part of this package: {path} {lacking}",
         where=Where(metric=metric, file=str(path)),
-        fix=f"get {entry.file} from {entry.origin} and give weights=PATH, or put it into {folder()} "
+        fix=f"{fetch}get {entry.file} from {entry.origin} and give weights=PATH, or put it into {folder()} "
         f"(another folder: ${FOLDER_VARIABLE})",
     )
 

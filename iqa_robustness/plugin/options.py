@@ -34,6 +34,9 @@ OPTIONS = (
     Option(name="store", help="folder or fsspec URL of the store", default=".iqa-store"),
     Option(name="from-store", help="compute nothing; judge what the store holds, the rest is missing", flag=True),
     Option(name="thresholds", help="thresholds file", default="thresholds.yaml"),
+    Option(
+        name="ranges", help="YAML file of calibrated score ranges (iqa-robustness calibrate), besides the package's"
+    ),
     Option(name="reports", help="folder for summary.html, summary.md and results.parquet", default="reports"),
     Option(name="device", help="auto, cpu, cuda, cuda:1 …", default="auto"),
     Option(name="micro-batch", help="rows of every forward pass; part of a cell's key", default="4"),

@@ -18,6 +18,7 @@ from iqa_robustness.plugin import options
 if TYPE_CHECKING:
     from iqa_robustness.bench.runners.local import LocalRunner
     from iqa_robustness.gate.thresholds import Thresholds
+    from iqa_robustness.metrics.ranges import Ranges
 
 ATTACHMENTS = ("none", "worst", "all")
 
@@ -69,6 +70,16 @@ class RobustnessSession:
         return Thresholds.load(self.config.rootpath / self._value("thresholds"))
 
     @cached_property
+    def ranges(self) -> Ranges | None:
+        """Of `--iqa-ranges`, relative to the root directory, before the package's; None when not given."""
+        given = self._value("ranges")
+        if not given:
+            return None
+        from iqa_robustness.metrics.ranges import Ranges
+
+        return Ranges.load(self.config.rootpath / given)
+
+    @cached_property
     def reports(self) -> Path:
         """Where summaries are written."""
         return self.config.rootpath / self._value("reports")
@@ -117,7 +128,8 @@ class RobustnessSession:
         numerics = Numerics(device=prepared_device(self._value("device")), micro_batch=self._number("micro-batch") or 1)
         from_store = options.flag(self.config, "from-store")
         store = Store(self.store_url, read_only=from_store)
-        return LocalRunner(store, numerics, from_store=from_store, progress=TerminalProgress(self.config))
+        progress = TerminalProgress(self.config)
+        return LocalRunner(store, numerics, from_store=from_store, progress=progress, ranges=self.ranges)
 
     def collect(self, marker: pytest.Mark) -> list[Cell]:
         """The cells of an `iqa_cells` marker, remembered by name. Raises ConfigurationError."""
@@ -129,7 +141,7 @@ class RobustnessSession:
         except (KeyError, TypeError) as error:
             raise ConfigurationError(f"the marker iqa_cells does not take these arguments: {marker.kwargs}") from error
         found = cells(scenario=scenario, profile=self.profile, sizes=sizes, user=self.selection, suite=suite, goal=goal)
-        _ = self.thresholds, self.timeout, self.attachments
+        _ = self.thresholds, self.timeout, self.attachments, self.ranges
         self.cells |= {cell.name: cell for cell in found}
         return found
 

@@ -16,6 +16,7 @@ _RELEVANT = (
     "micro_batch",
     "device",
     "thresholds",
+    "ranges",
     "metric",
     "cell_timeout",
 )

@@ -12,6 +12,7 @@ from iqa_robustness.reporting.results import (
     LABELS,
     Outcome,
     counted,
+    effect_of,
     is_control,
     label,
     measure_of,
@@ -29,7 +30,7 @@ def summary_html(cells: Sequence[Outcome], facts: Mapping[str, str]) -> str:
     environment = Environment(
         loader=PackageLoader("iqa_robustness.reporting"), autoescape=True, undefined=StrictUndefined
     )
-    environment.filters |= {"number": _number, "interval": _interval}
+    environment.filters |= {"number": _number, "interval": _interval, "effect": effect_of}
     judged = [cell for cell in cells if not is_control(cell)]
     return environment.get_template("summary.html.j2").render(
         facts=facts,

@@ -9,6 +9,7 @@ from iqa_robustness.reporting.results import (
     Outcome,
     PairRow,
     counted,
+    effect_of,
     is_control,
     label,
     measure_of,
@@ -37,8 +38,8 @@ def summary_markdown(cells: Sequence[Outcome], facts: Mapping[str, str]) -> str:
     if any(cell["mos_kind"] == "pseudo" for cell in judged):
         lines += ["Opinion scores are pseudo (a formula, not people): they gate this data set's own run only.", ""]
     lines += [
-        "| metric | defense | verdict | worst attack | D_score, % of range | placebo | SROCC clear → adv |",
-        "|---|---|---|---|---:|---:|---|",
+        "| metric | defense | verdict | worst attack | D_score, % of range | ÷ SD | placebo | SROCC clear → adv |",
+        "|---|---|---|---|---:|---:|---:|---|",
         *(_row(row) for row in pair_rows(judged)),
     ]
     red = [cell for cell in ordered(judged) if label(cell) not in ("pass", "weakness")]
@@ -60,12 +61,12 @@ def summary_markdown(cells: Sequence[Outcome], facts: Mapping[str, str]) -> str:
 def _row(row: PairRow) -> str:
     verdict = f"{_MARKS[row.verdict]} {LABELS[row.verdict]}"
     if row.worst is None:
-        return f"| {row.metric} | {row.defense} | {verdict} | – | | | |"
+        return f"| {row.metric} | {row.defense} | {verdict} | – | | | | |"
     value, low, high = row.worst["measures"]["d_score"]
     bounds = f" [{low:.1f}, {high:.1f}]" if low is not None and high is not None else ""
     return (
         f"| {row.metric} | {row.defense} | {verdict} "
         f"| {row.worst['attack']}/{row.worst['strength']}, {row.worst['scenario']} "
-        f"| {value:.1f}{bounds} | {measure_of(row.worst, 'd_score_placebo'):.1f} "
+        f"| {value:.1f}{bounds} | {effect_of(row.worst)} | {measure_of(row.worst, 'd_score_placebo'):.1f} "
         f"| {measure_of(row.worst, 'srocc_clear'):.2f} → {measure_of(row.worst, 'srocc_adv'):.2f} |"
     )

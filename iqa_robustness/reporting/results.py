@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,16 @@ def measure_of(cell: Outcome, name: str) -> float:
     """A measure's value, NaN where the cell has none."""
     found = cell["measures"].get(name)
     return float("nan") if found is None or found[0] is None else float(found[0])
+
+
+def effect_of(cell: Outcome) -> str:
+    """The column `÷ SD` that stands beside every D_score: the mean shift in standard deviations of the clean scores.
+
+    It does not depend on the declared range, so a range that is too wide cannot hide a shift from it. `–` where the
+    clean scores do not differ at all.
+    """
+    value = measure_of(cell, "effect_size")
+    return "–" if math.isnan(value) else f"{value:.2f}"
 
 
 @dataclass(frozen=True, kw_only=True)

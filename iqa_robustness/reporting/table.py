@@ -14,6 +14,7 @@ from iqa_robustness.reporting.results import (
     Outcome,
     PairRow,
     counted,
+    effect_of,
     is_control,
     measure_of,
     pair_rows,
@@ -44,7 +45,7 @@ def summary_lines(cells: Sequence[Outcome], *, lost: Sequence[str] = ()) -> list
 
 
 def _table(rows: Sequence[PairRow]) -> Table:
-    table = Table(box=SIMPLE, pad_edge=False)
+    table = Table(box=SIMPLE, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for title, justify in (
         ("metric", "left"),
         ("defense", "left"),
@@ -52,8 +53,9 @@ def _table(rows: Sequence[PairRow]) -> Table:
         ("worst attack", "left"),
         ("D_score, %", "right"),
         ("95 % interval", "left"),
+        ("÷ SD", "right"),
         ("placebo", "right"),
-        ("SROCC clear → adv", "left"),
+        ("SROCC → adv", "left"),
         ("cells", "right"),
     ):
         table.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type]
@@ -67,7 +69,7 @@ def _table(rows: Sequence[PairRow]) -> Table:
 def _cells(row: PairRow) -> list[str]:
     count = str(sum(row.counts.values()))
     if row.worst is None:
-        return [row.defense, LABELS[row.verdict], "–", "", "", "", "", count]
+        return [row.defense, LABELS[row.verdict], "–", "", "", "", "", "", count]
     worst = row.worst
     value, low, high = worst["measures"]["d_score"]
     bounds = f"{low:.1f} to {high:.1f}" if low is not None and high is not None else "unknown"
@@ -77,6 +79,7 @@ def _cells(row: PairRow) -> list[str]:
         f"{worst['attack']}/{worst['strength']}, {worst['scenario']}",
         f"{value:.1f}",
         bounds,
+        effect_of(worst),
         f"{measure_of(worst, 'd_score_placebo'):.1f}",
         f"{measure_of(worst, 'srocc_clear'):.2f} → {measure_of(worst, 'srocc_adv'):.2f}",
         count,

@@ -15,6 +15,7 @@ from iqa_robustness.errors import (
     CellTimeoutError,
     ConfigurationError,
     CorruptEntryError,
+    DownloadError,
     ExitCode,
     IqaRobustnessError,
     StoreError,
@@ -58,7 +59,7 @@ def test_the_first_six_exit_codes_are_those_of_pytest() -> None:
 def test_every_error_ends_a_run_with_the_code_of_its_family(kind: type[IqaRobustnessError]) -> None:
     if issubclass(kind, ConfigurationError):
         assert kind.exit_code == ExitCode.CONFIGURATION
-    elif issubclass(kind, StoreError):
+    elif issubclass(kind, StoreError | DownloadError):
         assert kind.exit_code == ExitCode.INFRASTRUCTURE
     else:
         assert kind.exit_code == ExitCode.MISSING

@@ -26,6 +26,7 @@ from iqa_robustness.defenses.adaptive import attack_protocol
 from iqa_robustness.defenses.certified.smoothing import Smoothing
 from iqa_robustness.defenses.purification.none import Undefended
 from iqa_robustness.errors import IqaRobustnessError, MissingCellError, Where
+from iqa_robustness.metrics.ranges import Ranges
 from iqa_robustness.store import Entry, Key, Record, Store, document_of
 
 _NOT_ATTACKED = ("attacked", "defended_attacked", "placebo", "ssim", "psnr", "linf", "l2", "radius")
@@ -40,16 +41,23 @@ class LocalRunner:
         numerics: device and micro-batch.
         from_store: never compute; raise MissingCellError for what is not there.
         progress: told how far long stages are.
+        ranges: calibrated score ranges that declared ones are held to; None is the package's.
     """
 
     def __init__(
-        self, store: Store, numerics: Numerics, *, from_store: bool = False, progress: Progress = no_progress
+        self,
+        store: Store,
+        numerics: Numerics,
+        *,
+        from_store: bool = False,
+        progress: Progress = no_progress,
+        ranges: Ranges | None = None,
     ) -> None:
         self.store = store
         self.stages = Stages(store=store, numerics=numerics, compute=not from_store, progress=progress)
         self.from_store = from_store
         self.computed = 0
-        self._subject = cache(lambda name: Subject(name, device=numerics.device))
+        self._subject = cache(lambda name: Subject(name, device=numerics.device, ranges=ranges))
         self._data = cache(datasets.load)
         self._view = cache(self._load_view)
 

@@ -17,8 +17,15 @@ from iqa_robustness import metrics
 from iqa_robustness.bench.pair import Pair, Subject
 from iqa_robustness.defenses.base import DefendedMetric
 from iqa_robustness.defenses.certified.smoothing import MedianSmoothing
-from iqa_robustness.errors import BatchDependenceError, ConfigurationError, NonFiniteScoreError, UnknownNameError
+from iqa_robustness.errors import (
+    BatchDependenceError,
+    ConfigurationError,
+    NonFiniteScoreError,
+    RangeTooWideError,
+    UnknownNameError,
+)
 from iqa_robustness.metrics.planted import Robust
+from iqa_robustness.metrics.ranges import Ranges
 from iqa_robustness.store import Key
 
 ROBUST = "iqa_robustness.metrics.planted:Robust"
@@ -114,6 +121,15 @@ def test_a_certified_defense_gets_the_profiles_samples_and_others_are_not_given_
     assert isinstance(smoothed, MedianSmoothing)
     assert smoothed.n == 33
     assert pair(ROBUST, "jpeg").document["defense"]["fields"] == {"paper": False, "quality": 50}
+
+
+@pytest.mark.parametrize("metric", ["own-mean", "own_pair_metrics:Mean"])
+def test_a_declared_range_much_wider_than_the_calibrated_one_is_refused(own: ModuleType, metric: str) -> None:
+    row = "kind: calibrated, low: 30, high: 70, version: '1', source: s, images: 50, quantiles: [0.01, 0.99]"
+    ranges = Ranges.parsed(f"schema: 1\nranges:\n- {{metric: {metric!r}, {row}}}\n", name="text")
+    with pytest.raises(RangeTooWideError, match=r"width 100; .* width 40: 2.50 times"):
+        _ = Subject("own_pair_metrics:Mean", device="cpu", ranges=ranges).metric
+    assert subject("own_pair_metrics:Mean").metric.spec.diam == 100
 
 
 # --- identity -------------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ def outcome() -> Any:
             "reasons": [],
             "measures": {
                 "d_score": [d_score, d_score - 2, d_score + 2],
+                "effect_size": [1.25, 1.0, 1.5],
                 "d_score_placebo": [1.0, 0.5, 1.5],
                 "srocc_clear": [0.8, 0.7, 0.9],
                 "srocc_adv": [0.5, None, None],

@@ -49,6 +49,50 @@ def test_the_terminal_table_is_aligned(outcome: Any, red: Any, weak: Any) -> Non
     assert lines[5] == "3 computed in this run, 0 taken from the store"
 
 
+def test_the_shift_in_standard_deviations_stands_beside_every_d_score(outcome: Any, red: Any) -> None:
+    cells = [outcome(), red]
+    header, _, *rows = summary_lines(cells)[:4]
+    column = header.index("÷ SD") + len("÷ SD")
+    assert header.index("D_score, %") < column < header.index("placebo")
+    assert all(row[:column].endswith("1.25") for row in rows)
+    assert "| D_score, % of range | ÷ SD | placebo |" in summary_markdown(cells, FACTS)
+    page = Page(summary_html(cells, FACTS)).text
+    assert "÷ SD" in page
+    assert page.count("1.25 SD") == len(cells)
+
+
+@pytest.mark.parametrize("unknown", [None, [None, None, None]])
+def test_without_spread_there_is_a_dash_and_no_nan(outcome: Any, unknown: Any) -> None:
+    cell = outcome()
+    cell["measures"] = {**cell["measures"], "effect_size": unknown}
+    if unknown is None:
+        del cell["measures"]["effect_size"]
+    row = summary_lines([cell])[2]
+    assert "nan" not in row
+    assert " – " in row
+    assert "10.0 [8.0, 12.0] | – | 1.0" in summary_markdown([cell], FACTS)
+    assert "nan" not in Page(summary_html([cell], FACTS)).text
+
+
+def test_the_tables_rows_have_as_many_cells_as_their_header(outcome: Any) -> None:
+    clean = outcome(attack="", strength="", scenario="clean", defense="flip", measures={"srocc_clear": [0.8, 0.7, 0.9]})
+    rows = [line for line in summary_markdown([outcome(), clean], FACTS).splitlines() if line.startswith("|")]
+    assert len({row.count("|") for row in rows}) == 1
+    table = summary_html([outcome(), clean], FACTS).split("<table>")[1].split("</table>")[0]
+    assert table.count("<td") == 2 * table.count("<th")
+
+
+def test_the_terminal_table_stays_within_125_columns(outcome: Any) -> None:
+    cell = outcome(
+        defense="jpeg",
+        d_score=123.4,
+        status="fail",
+        expected=True,
+        weakness="known",
+    )
+    assert max(len(line) for line in summary_lines([cell])) <= 125
+
+
 def test_the_terminal_says_what_was_lost_and_what_was_reused(outcome: Any) -> None:
     lines = summary_lines([outcome(computed=False), outcome(status="missing", computed=False)], lost=["x::y[z]"])
     assert "0 computed in this run, 1 taken from the store" in lines
@@ -73,7 +117,9 @@ def test_controls_are_counted_apart(outcome: Any) -> None:
 
 def test_markdown_lists_what_is_not_green_with_reasons_and_weaknesses_once(outcome: Any, red: Any, weak: Any) -> None:
     text = summary_markdown([outcome(), weak, {**weak, "name": "other"}, red], FACTS)
-    assert "| compact | flip | ❌ fail | ifgsm/strong, adaptive | 63.0 [61.0, 65.0] | 1.0 | 0.80 → 0.50 |" in text
+    assert (
+        "| compact | flip | ❌ fail | ifgsm/strong, adaptive | 63.0 [61.0, 65.0] | 1.25 | 1.0 | 0.80 → 0.50 |" in text
+    )
     assert f"- ❌ `{red['name']}`: {red['reasons'][0]}" in text
     assert text.count("an undefended network <has> gradients") == 1
     assert "## Known weaknesses (2 cells)" in text
