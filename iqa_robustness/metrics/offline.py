@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
-import socket
 import sys
 import threading
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -40,12 +39,19 @@ class DownloadRefused(Exception):
 
 @dataclass(kw_only=True)
 class Guard:
-    """What happened under the guard.
+    """What happens under the guard.
 
+    download: the network may be used.
     read: files of weights, in the order in which they were read.
     """
 
+    download: bool
     read: list[Path] = field(default_factory=list)
+
+
+_thread = threading.local()
+# What is replaced belongs to the whole process: two guards would restore each other's replacements.
+_one_at_a_time = threading.RLock()
 
 
 def network_forbidden() -> bool:
@@ -64,42 +70,59 @@ def guarded(*, download: bool = False) -> Iterator[Guard]:
     Raises:
         DownloadRefused: from within, in place of a download, without delay.
     """
-    guard, owner = Guard(), threading.get_ident()
-    with ExitStack() as stack:
+    guard = Guard(download=download and not network_forbidden())
+    with _one_at_a_time, ExitStack() as stack:
         for module, name in _READERS:
-            _replace(stack, module, name, lambda original: _noting(original, guard, owner))
-        if not download or network_forbidden():
-            for module, name in _FETCHERS:
-                _replace(stack, module, name, lambda original: _refusing(original, owner))
-            stack.enter_context(patch.object(urllib.request, "urlopen", _refusing(urllib.request.urlopen, owner)))
-            stack.enter_context(patch.object(socket, "getaddrinfo", _unresolved(socket.getaddrinfo, owner)))
+            _replace(stack, module, name, _noting)
+        if not guard.download:
+            for module, name in (*_FETCHERS, ("urllib.request", "urlopen")):
+                _replace(stack, module, name, _refusing)
+            _replace(stack, "socket", "getaddrinfo", _unresolved)
             # Hugging Face's client then looks into its cache alone and says at once what is not there.
             constants = sys.modules.get("huggingface_hub.constants")
             if constants is not None and hasattr(constants, "HF_HUB_OFFLINE"):
                 stack.enter_context(patch.object(constants, "HF_HUB_OFFLINE", True))
-        yield guard
+        before = _current()
+        _thread.guard = guard
+        try:
+            yield guard
+        finally:
+            _thread.guard = before
+
+
+def _current() -> Guard | None:
+    found: Guard | None = getattr(_thread, "guard", None)
+    return found
 
 
 def _replace(stack: ExitStack, module: str, name: str, changed: Callable[[Callable[..., Any]], Any]) -> None:
-    if module not in sys.modules and module.partition(".")[0] not in ("torch", "scipy"):
+    try:
+        found = importlib.import_module(module)
+    except Exception:  # an optional library that is absent or broken fetches nothing
         return
-    found = importlib.import_module(module)
     if hasattr(found, name):
         stack.enter_context(patch.object(found, name, changed(getattr(found, name))))
 
 
-def _noting(original: Callable[..., Any], guard: Guard, owner: int) -> Callable[..., Any]:
+# The replacements ask at every call whether a guard is on: a module first imported under one keeps them for good.
+
+
+def _noting(original: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(original)
     def reading(file: Any, *arguments: Any, **options: Any) -> Any:
-        if threading.get_ident() == owner and isinstance(file, str | os.PathLike) and Path(file) not in guard.read:
+        guard = _current()
+        if guard is not None and isinstance(file, str | os.PathLike) and Path(file) not in guard.read:
             guard.read.append(Path(file))
         return original(file, *arguments, **options)
 
     return reading
 
 
-def _refusing(original: Callable[..., Any], owner: int) -> Callable[..., Any]:
+def _refusing(original: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(original)
     def fetching(url: Any, *arguments: Any, **options: Any) -> Any:
-        if threading.get_ident() != owner:
+        guard = _current()
+        if guard is None or guard.download:
             return original(url, *arguments, **options)
         given = arguments[0] if arguments else options.get("dst", "")
         raise DownloadRefused(getattr(url, "full_url", str(url)), str(given) if isinstance(given, str | Path) else "")
@@ -107,9 +130,11 @@ def _refusing(original: Callable[..., Any], owner: int) -> Callable[..., Any]:
     return fetching
 
 
-def _unresolved(original: Callable[..., Any], owner: int) -> Callable[..., Any]:
+def _unresolved(original: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(original)
     def resolving(host: Any, *arguments: Any, **options: Any) -> Any:
-        if threading.get_ident() != owner:
+        guard = _current()
+        if guard is None or guard.download:
             return original(host, *arguments, **options)
         raise DownloadRefused(host.decode() if isinstance(host, bytes) else str(host))
 

@@ -5,23 +5,21 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from iqa_robustness.compat import ensure_torchvision
-from iqa_robustness.errors import ConfigurationError, WeightsError, Where
+from iqa_robustness.errors import ConfigurationError, Where
 from iqa_robustness.metrics import pyiqa_table
 from iqa_robustness.metrics.base import Access, Metric, MetricSpec, WeightsFile
-from iqa_robustness.metrics.offline import DownloadRefused, Guard, guarded
+from iqa_robustness.metrics.offline import Guard, guarded
 from iqa_robustness.metrics.probe import probe_images
+from iqa_robustness.metrics.pyiqa_missing import missing_file
 from iqa_robustness.metrics.weights import sha256_of
 
 LICENCE = "PolyForm-Noncommercial-1.0.0"
-# Not only these: Hugging Face's client and transformers derive many from them, timm and transformers wrap them.
-_NOT_CACHED = ("LocalEntryNotFoundError", "OfflineModeIsEnabled", "EntryNotFoundError", "OfflineModeError")
 
 
 class PyIQA(Metric):
@@ -62,6 +60,7 @@ class PyIQA(Metric):
         **options: Any,
     ) -> None:
         super().__init__()
+        self.model: Any
         row = pyiqa_table.row(name)
         bounds = score_range or row.score_range
         if bounds is None:
@@ -151,7 +150,7 @@ def _built(name: str, options: dict[str, Any], *, download: bool) -> tuple[nn.Mo
             )
         return model, guard
     except Exception as error:  # every network has its own ways to fail
-        missing = _missing(error, where)
+        missing = missing_file(error, where)
         if missing is not None:
             raise missing from error
         raise ConfigurationError(
@@ -159,44 +158,6 @@ def _built(name: str, options: dict[str, Any], *, download: bool) -> tuple[nn.Mo
             where=where,
             fix=f"try it alone: python -c \"import pyiqa; pyiqa.create_metric('{name}', device='cpu')\"",
         ) from error
-
-
-def _missing(error: BaseException, where: Where) -> WeightsError | None:
-    """What to say when a file is missing; None when the error is about something else."""
-    name = where.metric.partition(":")[2]
-    once = f"fetch it on a machine with a network, metrics.create({where.metric!r}, download=True), and copy the caches"
-    for cause in _causes(error):
-        if isinstance(cause, DownloadRefused):
-            file = Path(cause.destination or cause.source).name
-            # torch.hub downloads into a temporary name and others into the name that is read.
-            place = cause.destination or f"the cache of what fetches from {cause.source}"
-            return WeightsError(
-                f"pyiqa's metric {name!r} needs {file}, which is not part of this package and not in its cache",
-                where=where.completed(file=place),
-                fix=f"put {cause.source} there; or {once}" if cause.destination else once,
-            )
-        if type(cause).__name__ in _NOT_CACHED:
-            return WeightsError(
-                f"pyiqa's metric {name!r} needs a file of Hugging Face's hub that is not in its cache: {cause}",
-                where=where.completed(file="$HF_HOME/hub"),
-                fix=once,
-            )
-        if isinstance(cause, FileNotFoundError):
-            return WeightsError(
-                f"pyiqa's metric {name!r} needs a file that does not exist: {cause.filename or cause}",
-                where=where.completed(file=str(cause.filename or "")),
-                fix="correct its path, or leave the option out",
-            )
-    return None
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        yield current
-        current = current.__cause__ or current.__context__
 
 
 def _one_each(scores: Any, images: Tensor) -> Any:
