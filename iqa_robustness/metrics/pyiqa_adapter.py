@@ -72,6 +72,7 @@ class PyIQA(Metric):
             )
         self.model, guard = _built(name, options, download=download)
         self.eval().requires_grad_(False)
+        measured = access or self._measured(name, download=download)
         self.spec = MetricSpec(
             name=f"pyiqa:{name}",
             score_range=bounds,
@@ -81,7 +82,7 @@ class PyIQA(Metric):
             licence=LICENCE,
             paper="https://github.com/chaofengc/IQA-PyTorch",
             weights=tuple(WeightsFile(name=path.name, sha256=sha256_of(path)) for path in guard.read),
-            access=access or self._measured(),
+            access=measured,
         )
 
     def forward(self, images: Tensor) -> Any:
@@ -108,10 +109,17 @@ class PyIQA(Metric):
             network.requires_grad_(requires_grad)
         return self
 
-    def _measured(self) -> Access:
+    def _measured(self, name: str, *, download: bool) -> Access:
         image = probe_images()[:1].requires_grad_(True)
         with torch.enable_grad():
-            scores = self(image)
+            try:
+                with guarded(download=download):  # some networks fetch what they need when they first score
+                    scores = self(image)
+            except Exception as error:
+                missing = missing_file(error, Where(metric=f"pyiqa:{name}"))
+                if missing is None:
+                    raise
+                raise missing from error
             if not scores.requires_grad:
                 return "query-only"
             try:

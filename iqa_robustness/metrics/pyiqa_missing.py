@@ -77,7 +77,7 @@ def _hub_cache() -> Path:
 
 
 def _is_of_the_hub(error: BaseException) -> bool:
-    """transformers' own words for a model that it can neither find nor fetch."""
+    """The words of transformers for a model that it can neither find nor fetch."""
     return isinstance(error, OSError) and "huggingface.co" in str(error)
 
 
