@@ -18,7 +18,7 @@ from iqa_robustness.metrics.pyiqa_table import Row, parsed_range
 
 REAL = pytest.mark.skipif(not pyiqa_table.installed(), reason="pyiqa is not installed")
 
-TABLE = '''
+TABLE = """
 DEFAULT_CONFIGS = {
     "sharp": {"metric_opts": {"type": "Sharp"}, "metric_mode": "NR", "score_range": "~0, ~100"},
     "sharp+": {"metric_opts": {"type": "Sharp"}, "metric_mode": "NR", "score_range": "-3, ~0.5", "lower_better": True},
@@ -29,7 +29,7 @@ DEFAULT_CONFIGS = {
     "clipscore": {"metric_opts": {"type": "CLIPScore"}, "metric_mode": "NR", "score_range": "0, 2.5"},
     "inception_score": {"metric_opts": {"type": "InceptionScore"}, "metric_mode": "NR", "score_range": "0, ~"},
 }
-'''
+"""
 
 
 @pytest.fixture
@@ -104,11 +104,13 @@ def test_names_are_those_that_score_one_image_alone(package: Path) -> None:
 
 
 def test_a_metric_with_a_reference_is_refused(package: Path) -> None:
-    with pytest.raises(ConfigurationError, match="'likeness' compares an image with a reference.*not supported yet"):
+    with pytest.raises(ConfigurationError, match=r"'likeness' compares an image with a reference.*not supported yet"):
         pyiqa_table.row("likeness")
 
 
-@pytest.mark.parametrize(("name", "what"), [("fid", "two sets"), ("inception_score", "a set"), ("clipscore", "caption")])
+@pytest.mark.parametrize(
+    ("name", "what"), [("fid", "two sets"), ("inception_score", "a set"), ("clipscore", "caption")]
+)
 def test_what_scores_no_image_alone_is_refused(package: Path, name: str, what: str) -> None:
     with pytest.raises(ConfigurationError, match=what):
         pyiqa_table.row(name)
