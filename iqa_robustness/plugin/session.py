@@ -141,7 +141,7 @@ class RobustnessSession:
         except (KeyError, TypeError) as error:
             raise ConfigurationError(f"the marker iqa_cells does not take these arguments: {marker.kwargs}") from error
         found = cells(scenario=scenario, profile=self.profile, sizes=sizes, user=self.selection, suite=suite, goal=goal)
-        _ = self.thresholds, self.timeout, self.attachments
+        _ = self.thresholds, self.timeout, self.attachments, self.licence_policy
         self.cells |= {cell.name: cell for cell in found}
         for metric in {cell.metric for cell in found} - {*self.left_out}:
             reason = refusal(metrics.registry.resolve(metric).licence, self.licence_policy)

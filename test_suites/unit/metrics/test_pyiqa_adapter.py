@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from iqa_robustness import metrics
 from iqa_robustness.errors import ConfigurationError, ScoreShapeError, UnknownNameError, WeightsError
 from iqa_robustness.metrics import pyiqa_adapter, pyiqa_table
-from iqa_robustness.metrics.offline import guarded
 from iqa_robustness.metrics.probe import probe, probe_images
 from iqa_robustness.metrics.pyiqa_table import Row
 from iqa_robustness.metrics.scoring import Scorer
@@ -356,16 +355,19 @@ def test_a_given_file_that_does_not_exist_is_a_weights_error(networks: Any, tmp_
 def test_downloads_are_allowed_on_request(networks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.delenv("TRANSFORMERS_OFFLINE", raising=False)
-    asked: list[bool] = []
+    asked: list[str] = []
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda url, *_, **__: asked.append(url))
 
     def build(**_: Any) -> nn.Module:
-        with guarded(download=True) as guard:  # what the outer guard allows is looked up in the same way
-            asked.append(guard.download)
+        torch.hub.download_url_to_file("https://weights.invalid/net.pth", "net.pth")
         return Mean()
 
     networks["build"] = build
     metrics.create("pyiqa:build", download=True)
-    assert asked == [True]
+    assert asked == ["https://weights.invalid/net.pth"]
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(WeightsError):
+        metrics.create("pyiqa:build", download=True)
 
 
 def test_any_other_failure_is_a_configuration_error_with_its_cause(networks: Any) -> None:
