@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from functools import partial
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
@@ -13,6 +15,7 @@ from iqa_robustness.errors import ConfigurationError, DuplicateNameError, Unknow
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_WILD = frozenset("*?[")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,19 @@ class Entry:
 EntryT = TypeVar("EntryT", bound=Entry)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Family(Generic[EntryT]):
+    """The names of somebody else's collection, written `prefix:name`; they are not listed among the registered ones.
+
+    entry: what every member's entry says; its name is the prefix, its target is called with the member's name first.
+    catalogue: a module with `names() -> Sequence[str]` and `check(name) -> None`, which raises for what is no member.
+        It is imported when a name with the prefix is asked for.
+    """
+
+    entry: EntryT
+    catalogue: str
+
+
 class Registry(Generic[EntryT]):
     """The names of one kind of thing (metric, attack, defense, data set).
 
@@ -46,6 +62,7 @@ class Registry(Generic[EntryT]):
         self.group = group
         self._entry_class = entry
         self._entries: dict[str, EntryT] = {}
+        self._families: dict[str, Family[EntryT]] = {}
         self._plugins_loaded = False
 
     def register(self, entry: EntryT) -> None:
@@ -62,6 +79,36 @@ class Registry(Generic[EntryT]):
             )
         self._entries[entry.name] = entry
 
+    def register_family(self, family: Family[EntryT]) -> None:
+        """Add a prefix. Raises DuplicateNameError when it is taken, ConfigurationError when it is not a name."""
+        prefix = family.entry.name
+        if not _NAME.fullmatch(prefix):
+            raise ConfigurationError(
+                f"{prefix!r} is no valid prefix of {self.kind} names", fix="use lower-case words joined by hyphens"
+            )
+        if prefix in self._families:
+            raise DuplicateNameError(
+                f"the prefix {prefix!r} of {self.kind} names is registered twice", fix="rename one of the two"
+            )
+        self._families[prefix] = family
+
+    def in_family(self, name: str) -> bool:
+        """Whether a name has a registered prefix, which need not mean that the collection has it."""
+        prefix, colon, _ = name.partition(":")
+        return bool(colon) and prefix in self._families
+
+    def matching(self, pattern: str) -> list[str]:
+        """Names that an fnmatch pattern matches, sorted; a collection's names only when it spells out their prefix.
+
+        Raises what the collection raises that cannot say its names.
+        """
+        found = [name for name in self.names() if fnmatchcase(name, pattern)]
+        if self.in_family(pattern) and _WILD & set(pattern):
+            prefix = pattern.partition(":")[0]
+            members = self._catalogue(prefix).names()
+            found += [name for name in (f"{prefix}:{member}" for member in members) if fnmatchcase(name, pattern)]
+        return sorted(found)
+
     def names(self) -> list[str]:
         """All names, sorted."""
         self._load_plugins()
@@ -77,10 +124,19 @@ class Registry(Generic[EntryT]):
         return name in self._entries
 
     def resolve(self, name: str) -> EntryT:
-        """The entry of a name, or one made for `package.module:attribute`. Raises UnknownNameError."""
+        """The entry of a name, or one made for `prefix:name` of a collection or for `package.module:attribute`.
+
+        Raises:
+            UnknownNameError: no such name.
+            ConfigurationError: what a collection says of a name that it has and that cannot be used.
+        """
         self._load_plugins()
         if name in self._entries:
             return self._entries[name]
+        if self.in_family(name):
+            prefix, _, member = name.partition(":")
+            self._catalogue(prefix).check(member)
+            return replace(self._families[prefix].entry, name=name)
         if _TARGET.fullmatch(name):
             return self._entry_class(name=name, target=name)
         raise UnknownNameError(self.kind, name, self._entries)
@@ -102,7 +158,10 @@ class Registry(Generic[EntryT]):
             raise UnknownNameError(
                 f"{self.kind} class in module {module_name}", attribute, [n for n in vars(module) if n[0] != "_"]
             ) from None
-        return loaded
+        return partial(loaded, name.partition(":")[2]) if self.in_family(name) else loaded
+
+    def _catalogue(self, prefix: str) -> Any:
+        return importlib.import_module(self._families[prefix].catalogue)
 
     def _load_plugins(self) -> None:
         if self._plugins_loaded:

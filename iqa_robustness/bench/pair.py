@@ -48,8 +48,9 @@ class Subject:
     def document(self) -> dict[str, Any]:
         """What identifies the metric in a key.
 
-        A bundled metric is its name, version and weights. A user's metric is also its distribution and a fingerprint,
-        its scores on fixed images: a changed metric is another metric, even if nobody raised its version.
+        A bundled metric is its name, version and weights. A user's metric, or one of a collection, is also its
+        distribution and a fingerprint, its scores on fixed images: a changed metric is another metric, even if nobody
+        raised its version.
         """
         spec = self.metric.spec
         document: dict[str, Any] = {
@@ -61,8 +62,9 @@ class Subject:
         }
         # Where the name leads, not where the class lives: a user's function may return a bundled class.
         module = metrics.registry.resolve(self.name).target.partition(":")[0]
-        if not module.startswith(f"{metrics.__name__}."):
-            document["distribution"] = _distribution_of(module)
+        family = metrics.registry.in_family(self.name)
+        if family or not module.startswith(f"{metrics.__name__}."):
+            document["distribution"] = _distribution_of(self.name.partition(":")[0] if family else module)
             document["fingerprint"] = [*self.probe.fingerprint]
         return document
 

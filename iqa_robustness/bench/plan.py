@@ -193,13 +193,12 @@ def _chosen(name: str, patterns: Patterns) -> bool:
 
 
 def _matching(registry: Registry, patterns: Patterns) -> list[str]:  # type: ignore[type-arg]
-    """Registered names that match, and `package.module:Class` references as they are; all names without patterns."""
-    known = registry.names()
+    """Names that match, and `package.module:Class` references as they are; all registered names without patterns."""
     if not patterns:
-        return known
+        return registry.names()
     chosen: set[str] = set()
     for pattern in patterns:
-        found = {name for name in known if fnmatchcase(name, pattern)}
+        found = {*registry.matching(pattern)}
         if not found:
             found = {registry.resolve(pattern).name}
         chosen |= found

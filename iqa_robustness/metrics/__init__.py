@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from iqa_robustness.errors import ConfigurationError
-from iqa_robustness.registry import Entry, Registry
+from iqa_robustness.registry import Entry, Family, Registry
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +20,7 @@ __all__ = ["MetricEntry", "create", "list", "registry"]
 class MetricEntry(Entry):
     """A registered metric.
 
-    licence: of code and weights together, as a user of the scores meets it.
+    licence: of code and weights together, as a user of the scores meets it; empty for a user's own metric.
     """
 
     licence: str = ""
@@ -108,13 +108,25 @@ for _entry in (
     ),
 ):
     registry.register(_entry)
+registry.register_family(
+    Family(
+        entry=MetricEntry(
+            name="pyiqa",
+            target="iqa_robustness.metrics.pyiqa_adapter:PyIQA",
+            summary="a no-reference metric of IQA-PyTorch (extra pyiqa, non-commercial; weights not included)",
+            licence="PolyForm-Noncommercial-1.0.0",
+        ),
+        catalogue="iqa_robustness.metrics.pyiqa_table",
+    )
+)
 
 
 def create(name: str, *, device: torch.device | str = "cpu", **options: Any) -> Metric:
     """A metric ready for scoring: on `device`, in eval mode, with frozen parameters.
 
     Args:
-        name: a registered name or `package.module:Class` (a subclass of `Metric`, or a function that returns one).
+        name: a registered name, `pyiqa:NAME` for a no-reference metric of that collection, or `package.module:Class`
+            (a subclass of `Metric`, or a function that returns one).
         device: torch device.
         options: passed to the metric's constructor, for one `weights=` where a metric needs a file.
 

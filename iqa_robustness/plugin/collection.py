@@ -7,7 +7,7 @@ import pytest
 from iqa_robustness.bench.cell import Cell
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.plugin.outcomes import is_worker
-from iqa_robustness.plugin.session import robustness_session, started
+from iqa_robustness.plugin.session import RobustnessSession, robustness_session, started
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -45,11 +45,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if empty:
         config.hook.pytest_deselected(items=empty)
         items[:] = [item for item in items if item not in empty]
+    if session.left_out:
+        refused = [item for item in items if _metric(item, session) in session.left_out]
+        config.hook.pytest_deselected(items=refused)
+        gone = {id(item) for item in refused}
+        items[:] = [item for item in items if id(item) not in gone]
 
 
 def _has_cell(item: pytest.Item) -> bool:
     callspec = getattr(item, "callspec", None)
     return callspec is not None and isinstance(callspec.params.get("cell"), str)
+
+
+def _metric(item: pytest.Item, session: RobustnessSession) -> str:
+    if item.get_closest_marker("iqa_cells") is None:
+        return ""
+    return session.cells[item.callspec.params["cell"]].metric  # type: ignore[attr-defined]
 
 
 def _marks(cell: Cell) -> list[pytest.MarkDecorator]:

@@ -41,6 +41,11 @@ OPTIONS = (
     Option(name="device", help="auto, cpu, cuda, cuda:1 …", default="auto"),
     Option(name="micro-batch", help="rows of every forward pass; part of a cell's key", default="4"),
     Option(name="max-queries", help="forward passes an attack may spend on an image"),
+    Option(
+        name="licence-policy",
+        help="any, or commercial: leave out metrics whose licence is not known to permit commercial use",
+        default="any",
+    ),
     Option(name="cell-timeout", help="seconds after which a cell is stopped; 0 for no limit", default="3600"),
     Option(name="seed", help="seed of everything random", default="0"),
     Option(name="attachments", help="pictures in the Allure report: none, worst, all", default="worst"),

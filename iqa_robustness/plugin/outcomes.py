@@ -13,6 +13,7 @@ from iqa_robustness.plugin.session import robustness_session, started
 # How a test says what it thinks of a cell; any other exception means that there is nothing to think about.
 _JUDGEMENTS = (AssertionError, pytest.fail.Exception, pytest.skip.Exception, pytest.xfail.Exception)
 _ERROR = "iqa_configuration_error"
+_LEFT_OUT = "iqa_left_out"
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -133,6 +134,17 @@ def send_configuration_error(config: pytest.Config) -> None:
     """From a worker: what it could not start with."""
     if started(config) and robustness_session(config).error is not None:
         config.workeroutput[_ERROR] = str(robustness_session(config).error)  # type: ignore[attr-defined]
+
+
+def send_left_out(config: pytest.Config) -> None:
+    """From a worker: which metrics it left out, and why."""
+    if started(config):
+        config.workeroutput[_LEFT_OUT] = robustness_session(config).left_out  # type: ignore[attr-defined]
+
+
+def received_left_out(node: Any) -> dict[str, str]:
+    """On the controller: which metrics a worker left out, and why."""
+    return dict(getattr(node, "workeroutput", {}).get(_LEFT_OUT, {}))
 
 
 def received_configuration_error(node: Any) -> str:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from iqa_robustness import metrics
 from iqa_robustness.bench.cell import Cell
 from iqa_robustness.bench.plan import Selection, Sizes, cells, check_selection, parsed_patterns
 from iqa_robustness.bench.profiles import Profile, profile
 from iqa_robustness.errors import ConfigurationError, UnknownNameError
+from iqa_robustness.metrics.licences import POLICIES, refusal
 from iqa_robustness.plugin import options
 
 if TYPE_CHECKING:
@@ -32,12 +34,14 @@ class RobustnessSession:
     asked: a suite was collected, whether or not it selected any cell.
     cells: every cell that a test was parametrized with, by its name.
     error: the configuration error that stops the run, if there is one.
+    left_out: metrics that the licence policy leaves out, with the reason.
     """
 
     config: pytest.Config
     asked: bool = False
     cells: dict[str, Cell] = field(default_factory=dict)
     error: ConfigurationError | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def profile(self) -> Profile:
@@ -101,6 +105,14 @@ class RobustnessSession:
         return chosen
 
     @cached_property
+    def licence_policy(self) -> str:
+        """Of `--iqa-licence-policy`."""
+        chosen = self._value("licence-policy")
+        if chosen not in POLICIES:
+            raise UnknownNameError("choice of --iqa-licence-policy", chosen, POLICIES)
+        return chosen
+
+    @cached_property
     def store_url(self) -> str:
         """Where the store is; a relative path is taken from the root directory."""
         url = self._value("store")
@@ -141,8 +153,12 @@ class RobustnessSession:
         except (KeyError, TypeError) as error:
             raise ConfigurationError(f"the marker iqa_cells does not take these arguments: {marker.kwargs}") from error
         found = cells(scenario=scenario, profile=self.profile, sizes=sizes, user=self.selection, suite=suite, goal=goal)
-        _ = self.thresholds, self.timeout, self.attachments, self.ranges
+        _ = self.thresholds, self.timeout, self.attachments, self.ranges, self.licence_policy
         self.cells |= {cell.name: cell for cell in found}
+        for metric in {cell.metric for cell in found} - {*self.left_out}:
+            reason = refusal(metrics.registry.resolve(metric).licence, self.licence_policy)
+            if reason:
+                self.left_out[metric] = reason
         return found
 
     def _value(self, name: str) -> str:

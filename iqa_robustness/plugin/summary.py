@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from iqa_robustness.errors import ExitCode
-from iqa_robustness.plugin.outcomes import Outcomes, received_configuration_error
+from iqa_robustness.plugin.outcomes import Outcomes, received_configuration_error, received_left_out
 from iqa_robustness.plugin.session import RobustnessSession
 
 _OWN_CODES = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
@@ -56,9 +56,10 @@ class Summary:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: object, error: object) -> None:
-        """A worker is done: hear whether it could start at all."""
+        """A worker is done: hear whether it could start at all, and what it left out."""
         del error
         self.outcomes.configuration_error = self.outcomes.configuration_error or received_configuration_error(node)
+        self.session.left_out |= received_left_out(node)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -80,10 +81,14 @@ class Summary:
             )
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Print the table: metric × defense, the worst attack, what decided."""
-        if not self.outcomes.started:
+        """Print what the licence policy left out, and the table: metric × defense, the worst attack, what decided."""
+        if not (self.outcomes.started or self.session.left_out):
             return
         terminalreporter.section("image-quality robustness")
+        for metric, reason in sorted(self.session.left_out.items()):
+            terminalreporter.write_line(f"left out: {metric}: {reason}", yellow=True)
+        if not self.outcomes.started:
+            return
         if self.outcomes.configuration_error:
             terminalreporter.write_line(f"ERROR: {self.outcomes.configuration_error}", red=True)
         from iqa_robustness.reporting.table import summary_lines

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from iqa_robustness import attacks, datasets, defenses, metrics, registry
 from iqa_robustness.errors import ConfigurationError, DuplicateNameError, UnknownNameError
-from iqa_robustness.registry import Entry, Registry
+from iqa_robustness.registry import Entry, Family, Registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,3 +154,54 @@ def test_each_package_lists_its_registry_with_summaries(package: object) -> None
     assert [entry.name for entry in entries] == package.registry.names()  # type: ignore[attr-defined]
     assert entries
     assert all(entry.summary for entry in entries if entry.target.startswith("iqa_robustness."))
+
+
+# --- families -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def workshop(monkeypatch: pytest.MonkeyPatch) -> Registry[Tool]:
+    """`saw`, `sander`, and the family `shop` with the members Saw+1 and plane."""
+    catalogue = ModuleType("shop_catalogue")
+
+    def check(name: str) -> None:
+        if name not in ("Saw+1", "plane"):
+            raise UnknownNameError("tool of the shop", name, ["Saw+1", "plane"])
+
+    vars(catalogue).update(check=check, names=lambda: ["Saw+1", "plane"], make=lambda name, **options: (name, options))
+    monkeypatch.setitem(sys.modules, "shop_catalogue", catalogue)
+    made = tools("saw", "sander")
+    family = Tool(name="shop", target="shop_catalogue:make", colour="blue")
+    made.register_family(Family(entry=family, catalogue="shop_catalogue"))
+    return made
+
+
+def test_a_member_resolves_to_the_familys_entry_under_its_own_name(workshop: Registry[Tool]) -> None:
+    assert workshop.resolve("shop:Saw+1") == Tool(name="shop:Saw+1", target="shop_catalogue:make", colour="blue")
+    assert workshop.in_family("shop:anything")
+    assert not workshop.in_family("shop")
+    assert not workshop.in_family("other:Saw")
+
+
+def test_a_members_target_gets_its_name_first(workshop: Registry[Tool]) -> None:
+    assert workshop.load("shop:Saw+1")(size=3) == ("Saw+1", {"size": 3})
+
+
+def test_what_the_catalogue_refuses_is_refused(workshop: Registry[Tool]) -> None:
+    for ask in (workshop.resolve, workshop.load):
+        with pytest.raises(UnknownNameError, match="tool of the shop"):
+            ask("shop:plain")
+
+
+def test_members_are_matched_only_by_patterns_with_their_prefix(workshop: Registry[Tool]) -> None:
+    assert workshop.matching("s*") == ["sander", "saw"]
+    assert workshop.matching("shop:*") == ["shop:Saw+1", "shop:plane"]
+    assert workshop.matching("shop:S*") == ["shop:Saw+1"]
+    assert workshop.matching("shop:plane") == []  # no pattern: `resolve` has the better answer
+    assert workshop.names() == ["sander", "saw"]
+
+
+def test_a_prefix_is_a_name_and_taken_once(workshop: Registry[Tool]) -> None:
+    for name, error in (("shop", DuplicateNameError), ("Shop", ConfigurationError)):
+        with pytest.raises(error):
+            workshop.register_family(Family(entry=Tool(name=name, target="a:b"), catalogue="shop_catalogue"))

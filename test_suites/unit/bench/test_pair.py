@@ -26,6 +26,7 @@ from iqa_robustness.errors import (
 )
 from iqa_robustness.metrics.planted import Robust
 from iqa_robustness.metrics.ranges import Ranges
+from iqa_robustness.registry import Family
 from iqa_robustness.store import Key
 
 ROBUST = "iqa_robustness.metrics.planted:Robust"
@@ -181,6 +182,22 @@ def test_a_users_metric_whose_scores_change_is_another_even_at_the_same_version(
     after = subject(f"own_pair_metrics:{name}").document
     assert before["version"] == after["version"]
     assert before["fingerprint"] != after["fingerprint"]
+
+
+def test_a_collections_metric_is_also_its_scores_and_the_collections_version(
+    own: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own.check, own.of_name = lambda name: None, lambda name: own.Mean()
+    # A module of the package, as that of the adapter is, whose target is nevertheless somebody else's code.
+    monkeypatch.setitem(sys.modules, f"{metrics.__name__}.own_pair_metrics", own)
+    entry = metrics.MetricEntry(name="pytest", target=f"{metrics.__name__}.own_pair_metrics:of_name")
+    family = Family(entry=entry, catalogue="own_pair_metrics")
+    monkeypatch.setitem(metrics.registry._families, "pytest", family)
+    before = subject("pytest:mean").document
+    assert before["name"] == "pytest:mean"
+    assert before["distribution"] == f"pytest {pytest.__version__}"
+    own.SLOPE = 101.0
+    assert subject("pytest:mean").document["fingerprint"] != before["fingerprint"]
 
 
 def test_a_change_below_float_noise_is_not_another_metric(own: ModuleType) -> None:

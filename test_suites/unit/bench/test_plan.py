@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +19,7 @@ from iqa_robustness.bench.profiles import Limit, Profile
 from iqa_robustness.defenses import DefenseEntry
 from iqa_robustness.errors import UnknownNameError
 from iqa_robustness.metrics import MetricEntry
-from iqa_robustness.registry import Registry
+from iqa_robustness.registry import Family, Registry
 
 PROFILE = Profile(
     name="tiny",
@@ -336,3 +338,16 @@ def test_a_profile_attacks_dear_defenses_at_some_strengths_only() -> None:
     assert (
         len(cells(scenario="clean", profile=cut, sizes=Sizes(), user=Selection(metric=("fast",), defense=("ms",)))) == 1
     )
+
+
+def test_a_pattern_of_a_collection_is_matched_within_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    catalogue = ModuleType("lab_catalogue")
+    vars(catalogue).update(check=lambda name: None, names=lambda: ["blur", "blur+", "noise"])
+    monkeypatch.setitem(sys.modules, "lab_catalogue", catalogue)
+    family = MetricEntry(name="lab", target="nowhere:X")
+    metrics.registry.register_family(Family(entry=family, catalogue="lab_catalogue"))
+    for asked, found in ((("lab:blur*",), {"lab:blur", "lab:blur+"}), (("lab:noise", "fast"), {"lab:noise", "fast"})):
+        assert {cell.metric for cell in planned(user=Selection(metric=asked))} == found
+    assert not any(":" in cell.metric for cell in planned(user=Selection(metric=("*",))))
+    with pytest.raises(UnknownNameError, match="nothing"):
+        check_selection(Selection(metric=("nothing:like+this",)))
