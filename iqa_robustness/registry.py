@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
@@ -46,6 +46,7 @@ class Registry(Generic[EntryT]):
         self.group = group
         self._entry_class = entry
         self._entries: dict[str, EntryT] = {}
+        self._schemes: dict[str, EntryT] = {}
         self._plugins_loaded = False
 
     def register(self, entry: EntryT) -> None:
@@ -62,6 +63,19 @@ class Registry(Generic[EntryT]):
             )
         self._entries[entry.name] = entry
 
+    def register_scheme(self, entry: EntryT) -> None:
+        """Take references `<entry.name>:<anything>`; the target is made of what follows the colon."""
+        self._schemes[entry.name] = entry
+
+    def schemes(self) -> list[EntryT]:
+        """The entries of all schemes, sorted by name."""
+        return [self._schemes[name] for name in sorted(self._schemes)]
+
+    def scheme_of(self, name: str) -> tuple[str, str]:
+        """Scheme and rest of a reference (`exec:./score` to `exec` and `./score`); two empty texts for other names."""
+        scheme, colon, rest = name.partition(":")
+        return (scheme, rest.strip()) if colon and scheme in self._schemes else ("", "")
+
     def names(self) -> list[str]:
         """All names, sorted."""
         self._load_plugins()
@@ -77,10 +91,17 @@ class Registry(Generic[EntryT]):
         return name in self._entries
 
     def resolve(self, name: str) -> EntryT:
-        """The entry of a name, or one made for `package.module:attribute`. Raises UnknownNameError."""
+        """The entry of a name, or one made for a scheme's reference or `package.module:attribute`.
+
+        Raises:
+            UnknownNameError: none of these.
+        """
         self._load_plugins()
         if name in self._entries:
             return self._entries[name]
+        scheme, _ = self.scheme_of(name)
+        if scheme:
+            return replace(self._schemes[scheme], name=name)
         if _TARGET.fullmatch(name):
             return self._entry_class(name=name, target=name)
         raise UnknownNameError(self.kind, name, self._entries)

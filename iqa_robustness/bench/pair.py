@@ -44,7 +44,8 @@ class Subject:
         """What identifies the metric in a key.
 
         A bundled metric is its name, version and weights. A user's metric is also its distribution and a fingerprint,
-        its scores on fixed images: a changed metric is another metric, even if nobody raised its version.
+        its scores on fixed images: a changed metric is another metric, even if nobody raised its version. So is a
+        program or model file, which comes with no distribution.
         """
         spec = self.metric.spec
         document: dict[str, Any] = {
@@ -56,7 +57,9 @@ class Subject:
         }
         # Where the name leads, not where the class lives: a user's function may return a bundled class.
         module = metrics.registry.resolve(self.name).target.partition(":")[0]
-        if not module.startswith(f"{metrics.__name__}."):
+        if metrics.registry.scheme_of(self.name)[0]:
+            document["fingerprint"] = [*self.probe.fingerprint]
+        elif not module.startswith(f"{metrics.__name__}."):
             document["distribution"] = _distribution_of(module)
             document["fingerprint"] = [*self.probe.fingerprint]
         return document
