@@ -148,10 +148,8 @@ def create(name: str, *, device: torch.device | str = "cpu", **options: Any) -> 
     factory = registry.load(name)
     scheme, rest = registry.scheme_of(name)
     try:
-        if isinstance(factory, Metric):
-            metric = factory
-        else:
-            metric = factory(rest, **options) if scheme else factory(**options)
+        arguments = (rest,) if scheme else ()
+        metric = factory if isinstance(factory, Metric) else factory(*arguments, **options)
     except TypeError as error:
         raise ConfigurationError(f"metric {name!r} cannot be constructed: {error}") from error
     if not isinstance(metric, Metric) or not isinstance(getattr(metric, "spec", None), MetricSpec):
@@ -162,17 +160,19 @@ def create(name: str, *, device: torch.device | str = "cpu", **options: Any) -> 
     return metric.to(device).eval().requires_grad_(False)
 
 
-def access(name: str) -> Access:
+def access(name: str, *, load: bool = False) -> Access:
     """What an attack may use of a metric, as far as that is known without making the metric.
 
-    Somebody's own module is imported for it. `white-box` where that fails or a function makes the metric: the error,
-    or the metric's own word, comes when it is made.
+    Args:
+        name: as `create` takes it.
+        load: import somebody's own module and ask the metric there; `white-box` where that fails or a function makes
+            the metric, whose own word comes when it is made.
 
     Raises:
         UnknownNameError: no such metric.
     """
     entry = registry.resolve(name)
-    if registry.scheme_of(name)[0] or entry.target.startswith(f"{__name__}."):
+    if not load or registry.scheme_of(name)[0] or entry.target.startswith(f"{__name__}."):
         return entry.access
     try:
         spec = getattr(registry.load(name), "spec", None)

@@ -52,7 +52,7 @@ class OnnxMetric(Metric):
         self._session = _session(self.path, where)
         inputs = self._session.get_inputs()
         shape = [*inputs[0].shape] if inputs else []
-        if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(shape) != 4 or shape[1] not in (3, None, "C"):
+        if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(shape) != 4 or _fixed(shape[1]) not in (0, 3):
             found = ", ".join(f"{entry.name}: {entry.type} {entry.shape}" for entry in inputs)
             raise WeightsError(
                 f"the model takes ({found})", where=where, fix="export it with one input: float32, (N, 3, H, W)"

@@ -69,7 +69,7 @@ class Program:
         running = self._kept if self._kept and self._kept.process.poll() is None else self._started()
         self._kept = None
         try:
-            text = self._exchange(running, json.dumps(request), time.monotonic() + timeout)
+            answer = self._parsed(self._exchange(running, json.dumps(request), time.monotonic() + timeout))
         except queue.Empty:
             said = running.last_words()
             running.kill()
@@ -85,7 +85,7 @@ class Program:
             self._kept = running
         else:
             running.kill()
-        return self._parsed(text)
+        return answer
 
     def _exchange(self, running: _Running, request: str, deadline: float) -> str:
         with contextlib.suppress(BrokenPipeError):  # its end says more than the pipe's

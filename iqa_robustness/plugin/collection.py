@@ -31,8 +31,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     )
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Stop with exit code 4 on a configuration error; drop the placeholders of tests without any cell."""
+    """Stop with exit code 4 on a configuration error; drop placeholders of tests without cells, and what cannot apply.
+
+    Last, so that the note on what cannot apply counts only what `-k` and `-m` left.
+    """
     if not started(config):
         return
     session = robustness_session(config)
@@ -41,15 +45,38 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise pytest.UsageError(str(session.error))
         items.clear()  # the controller raises what the worker reports
         return
-    empty = [item for item in items if item.get_closest_marker("iqa_cells") and not _has_cell(item)]
-    if empty:
-        config.hook.pytest_deselected(items=empty)
-        items[:] = [item for item in items if item not in empty]
+    empty, useless = [], []
+    for item in items:
+        if item.get_closest_marker("iqa_cells"):
+            cell = _cell_of(item)
+            if not cell:
+                empty.append(item)
+            elif cell in session.not_applicable:
+                useless.append(item)
+    if empty or useless:
+        config.hook.pytest_deselected(items=[*empty, *useless])
+        dropped = {*empty, *useless}
+        items[:] = [item for item in items if item not in dropped]
+        session.notes = _notes([session.cells[_cell_of(item)] for item in useless])
 
 
-def _has_cell(item: pytest.Item) -> bool:
+def _cell_of(item: pytest.Item) -> str:
+    """The name of an item's cell, empty for a placeholder."""
     callspec = getattr(item, "callspec", None)
-    return callspec is not None and isinstance(callspec.params.get("cell"), str)
+    name = callspec.params.get("cell") if callspec is not None else None
+    return name if isinstance(name, str) else ""
+
+
+def _notes(cells: list[Cell]) -> list[str]:
+    """One line for each metric: how many cells, which attacks, and why."""
+    lines = []
+    for metric in sorted({cell.metric for cell in cells}):
+        attacks = [cell.attack for cell in cells if cell.metric == metric]
+        lines.append(
+            f"{len(attacks)} cells not applicable, deselected: {', '.join(sorted(set(attacks)))} "
+            f"{'needs' if len(set(attacks)) == 1 else 'need'} gradients, and {metric} answers queries only"
+        )
+    return lines
 
 
 def _marks(cell: Cell) -> list[pytest.MarkDecorator]:

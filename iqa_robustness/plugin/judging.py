@@ -10,6 +10,7 @@ import pytest
 from iqa_robustness.bench.cell import Cell
 from iqa_robustness.bench.pair import Pair
 from iqa_robustness.bench.watchdog import time_limit
+from iqa_robustness.errors import CapabilityError
 from iqa_robustness.gate.measurements import Measurement
 from iqa_robustness.gate.verdict import Verdict, judge
 from iqa_robustness.plugin.session import RobustnessSession
@@ -37,11 +38,15 @@ class Gate:
 
         Raises:
             IqaRobustnessError: the cell could not be computed; the item is broken and the cell missing.
+            Skipped: the cell is not applicable (a white-box attack on a metric that answers queries only).
         """
         runner = self._session.runner
         before = runner.computed
-        with time_limit(self._session.timeout, cell=cell.name):
-            record = runner.record(cell, pair)
+        try:
+            with time_limit(self._session.timeout, cell=cell.name):
+                record = runner.record(cell, pair)
+        except CapabilityError as error:
+            pytest.skip(f"not applicable: {error.what}")
         verdict = judge(record, self._session.thresholds.for_cell(cell))
         self._report(cell, pair, record, verdict, computed=runner.computed > before)
         return verdict

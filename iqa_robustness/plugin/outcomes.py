@@ -13,6 +13,7 @@ from iqa_robustness.plugin.session import robustness_session, started
 # How a test says what it thinks of a cell; any other exception means that there is nothing to think about.
 _JUDGEMENTS = (AssertionError, pytest.fail.Exception, pytest.skip.Exception, pytest.xfail.Exception)
 _ERROR = "iqa_configuration_error"
+_NOTES = "iqa_notes"
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -29,6 +30,7 @@ class Outcomes:
     cells: outcome of every judged or broken cell, by its name.
     other_failures: failed reports of tests without a cell.
     configuration_error: what a worker could not start with.
+    notes: what workers deselected, and why.
     """
 
     def __init__(self) -> None:
@@ -36,6 +38,7 @@ class Outcomes:
         self.other_failures = 0
         self.lost: list[str] = []
         self.configuration_error = ""
+        self.notes: list[str] = []
 
     @property
     def started(self) -> bool:
@@ -129,10 +132,20 @@ def _broken(item: pytest.Item, error: BaseException) -> dict[str, Any]:
     }
 
 
-def send_configuration_error(config: pytest.Config) -> None:
-    """From a worker: what it could not start with."""
-    if started(config) and robustness_session(config).error is not None:
-        config.workeroutput[_ERROR] = str(robustness_session(config).error)  # type: ignore[attr-defined]
+def send_collection(config: pytest.Config) -> None:
+    """From a worker: what it could not start with, and what it deselected."""
+    if not started(config):
+        return
+    session = robustness_session(config)
+    output: dict[str, Any] = config.workeroutput  # type: ignore[attr-defined]
+    output[_NOTES] = session.notes
+    if session.error is not None:
+        output[_ERROR] = str(session.error)
+
+
+def received_notes(node: Any) -> list[str]:
+    """On the controller: what a worker deselected, and why; the same for all workers."""
+    return [*getattr(node, "workeroutput", {}).get(_NOTES, [])]
 
 
 def received_configuration_error(node: Any) -> str:

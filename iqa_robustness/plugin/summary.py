@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from iqa_robustness.errors import ExitCode
-from iqa_robustness.plugin.outcomes import Outcomes, received_configuration_error
+from iqa_robustness.plugin.outcomes import Outcomes, received_configuration_error, received_notes
 from iqa_robustness.plugin.session import RobustnessSession
 
 _OWN_CODES = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
@@ -59,6 +59,7 @@ class Summary:
         """A worker is done: hear whether it could start at all."""
         del error
         self.outcomes.configuration_error = self.outcomes.configuration_error or received_configuration_error(node)
+        self.outcomes.notes = self.outcomes.notes or received_notes(node)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -80,15 +81,16 @@ class Summary:
             )
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Print the table: metric × defense, the worst attack, what decided."""
-        if not self.outcomes.started:
+        """Print the table: metric × defense, the worst attack, what decided; then what does not apply."""
+        notes = self.session.notes or self.outcomes.notes
+        if not self.outcomes.started and not notes:
             return
         terminalreporter.section("image-quality robustness")
         if self.outcomes.configuration_error:
             terminalreporter.write_line(f"ERROR: {self.outcomes.configuration_error}", red=True)
         from iqa_robustness.reporting.table import summary_lines
 
-        for line in summary_lines([*self.outcomes.cells.values()], lost=self.outcomes.lost):
+        for line in [*summary_lines([*self.outcomes.cells.values()], lost=self.outcomes.lost), *notes]:
             terminalreporter.write_line(line)
         for path in self.written:
             terminalreporter.write_line(f"written: {path}")
