@@ -31,6 +31,7 @@ class Outcomes:
     other_failures: failed reports of tests without a cell.
     configuration_error: what a worker could not start with.
     notes: what workers deselected, and why.
+    not_applicable: items skipped since their metric turned out to answer queries only.
     """
 
     def __init__(self) -> None:
@@ -39,6 +40,7 @@ class Outcomes:
         self.lost: list[str] = []
         self.configuration_error = ""
         self.notes: list[str] = []
+        self.not_applicable = 0
 
     @property
     def started(self) -> bool:
@@ -51,6 +53,8 @@ class Outcomes:
         if found is not None:
             found["outcome"] = "xfailed" if hasattr(report, "wasxfail") else report.outcome
             self.cells[found["name"]] = found
+        elif hasattr(report, "iqa_not_applicable"):
+            self.not_applicable += 1
         elif report.failed and str(report.when) == "???":  # pytest-xdist's mark of a crashed worker
             self.lost.append(report.nodeid)
         elif report.failed:
@@ -84,12 +88,14 @@ def pytest_runtest_makereport(
     report = yield
     if item.get_closest_marker("iqa_cells") is None:
         return report
-    from iqa_robustness.plugin.judging import OUTCOME
+    from iqa_robustness.plugin.judging import NOT_APPLICABLE, OUTCOME
 
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, IqaRobustnessError):
         report.longrepr = f"{type(error).__name__}: {error}"
         _attach(report, _broken(item, error))
+    elif call.when == "call" and NOT_APPLICABLE in item.stash:
+        vars(report)["iqa_not_applicable"] = True
     elif call.when == "call":
         found = item.stash.get(OUTCOME, None)
         if found is None and error is not None and not isinstance(error, _JUDGEMENTS):

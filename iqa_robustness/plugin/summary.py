@@ -65,6 +65,8 @@ class Summary:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Set the exit code and write the reports."""
         if not self.outcomes.started:
+            if self.outcomes.not_applicable and self.outcomes.not_applicable == self._total:
+                session.exitstatus = ExitCode.NOTHING_SELECTED  # nothing was judged, so nothing is green
             return
         code = self.outcomes.exit_code()
         if session.exitstatus in _OWN_CODES and (code != ExitCode.PASS or self.outcomes.cells):
