@@ -73,7 +73,7 @@ def _notes(cells: list[Cell]) -> list[str]:
     for metric in sorted({cell.metric for cell in cells}):
         attacks = [cell.attack for cell in cells if cell.metric == metric]
         lines.append(
-            f"{len(attacks)} cells not applicable, deselected: {', '.join(sorted(set(attacks)))} "
+            f"{len(attacks)} cell{'s' if len(attacks) > 1 else ''} not applicable, deselected: {', '.join(sorted(set(attacks)))} "
             f"{'needs' if len(set(attacks)) == 1 else 'need'} gradients, and {metric} answers queries only"
         )
     return lines
