@@ -71,10 +71,11 @@ def _notes(cells: list[Cell]) -> list[str]:
     """One line for each metric: how many cells, which attacks, and why."""
     lines = []
     for metric in sorted({cell.metric for cell in cells}):
-        attacks = [cell.attack for cell in cells if cell.metric == metric]
+        named = [cell.attack for cell in cells if cell.metric == metric]
+        count, attacks = len(named), sorted(set(named))
         lines.append(
-            f"{len(attacks)} cell{'s' if len(attacks) > 1 else ''} not applicable, deselected: {', '.join(sorted(set(attacks)))} "
-            f"{'needs' if len(set(attacks)) == 1 else 'need'} gradients, and {metric} answers queries only"
+            f"{count} cell{'s' if count > 1 else ''} not applicable, deselected: {', '.join(attacks)} "
+            f"need{'s' if len(attacks) == 1 else ''} gradients, and {metric} answers queries only"
         )
     return lines
 

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from iqa_robustness import metrics
 from iqa_robustness.bench.pair import Subject
+from iqa_robustness.bench.watchdog import time_limit
 from iqa_robustness.errors import (
+    CellTimeoutError,
     ConfigurationError,
     MetricDeclarationError,
     NonFiniteScoreError,
@@ -128,12 +130,20 @@ def test_a_hanging_program_is_killed_with_its_children(program: Write, tmp_path:
         "import subprocess; child = subprocess.Popen(['sleep', '100']); "
         f"open({str(pids)!r}, 'w').write(str(os.getpid()) + ' ' + str(child.pid)); time.sleep(100)"
     )
-    name = program(score, declared='{"score_range": [0, 1], "higher_is_better": True, "timeout": 1}')
-    with pytest.raises(ProgramTimeoutError, match="within 2 s"):
+    name = program(score, declared='{"score_range": [0, 1], "higher_is_better": True, "timeout": 1.5}')
+    with pytest.raises(ProgramTimeoutError, match="within 3 s"):
         scores(metrics.create(name), small_images())
     time.sleep(0.2)
     for pid in map(int, pids.read_text().split()):
         assert not _lives(pid)
+
+
+def test_a_program_does_not_outlive_its_cells_time(program: Write, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    metric = metrics.create(program(f"open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(100)"))
+    with pytest.raises(CellTimeoutError), time_limit(2, cell="this one"):
+        metric(small_images())
+    assert not _lives(int(pid.read_text()))
 
 
 def _lives(pid: int) -> bool:

@@ -95,15 +95,17 @@ def test_a_program_is_gated_by_square_and_gradients_do_not_apply(programs: Any) 
 
 
 @pytest.mark.parametrize(
-    ("then", "error", "what"),
+    ("then", "error", "what", "timeout"),
     [
-        ("__import__('time').sleep(100)", "ProgramTimeoutError", "did not answer"),
-        ("raise OSError('no such layer')", "ProgramCrashError", "exit code 1"),
-        ("scores.pop()", "ScoreShapeError", "3 scores for 4 images"),
+        ("__import__('time').sleep(100)", "ProgramTimeoutError", "did not answer", 0.5),
+        ("raise OSError('no such layer')", "ProgramCrashError", "exit code 1", 60),
+        ("scores.pop()", "ScoreShapeError", "3 scores for 4 images", 60),
     ],
 )
-def test_a_faulty_program_leaves_its_cell_missing(programs: Any, then: str, error: str, what: str) -> None:
-    metric = command(programs, then, timeout=0.5)
+def test_a_faulty_program_leaves_its_cell_missing(
+    programs: Any, then: str, error: str, what: str, timeout: float
+) -> None:
+    metric = command(programs, then, timeout=timeout)
     result = programs.run(f"--iqa-metric={metric}", *SHORT)
     assert result.ret == ExitCode.MISSING
     result.stdout.fnmatch_lines(
