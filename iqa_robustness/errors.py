@@ -152,6 +152,10 @@ class RangeTooWideError(ConfigurationError):
     """A metric declares a much wider score range than was measured: every shift would look smaller than it is."""
 
 
+class MetricDeclarationError(ConfigurationError):
+    """A metric that is no Python class does not say its score range or its direction."""
+
+
 class DatasetError(ConfigurationError):
     """A data set is not laid out as its loader expects."""
 
@@ -178,6 +182,18 @@ class NonFiniteScoreError(MetricContractError):
 
 class BatchDependenceError(MetricContractError):
     """An image's score depends on the other images of its batch."""
+
+
+class ProgramTimeoutError(MetricContractError):
+    """A metric's program did not answer in time."""
+
+
+class ProgramCrashError(MetricContractError):
+    """A metric's program ended with an exit code other than 0, by a signal, or without an answer."""
+
+
+class ProgramAnswerError(MetricContractError):
+    """A metric's program answered something that is not the JSON that was asked for."""
 
 
 class DefenseContractError(IqaRobustnessError):

@@ -63,6 +63,7 @@ class Registry(Generic[EntryT]):
         self._entry_class = entry
         self._entries: dict[str, EntryT] = {}
         self._families: dict[str, Family[EntryT]] = {}
+        self._schemes: dict[str, EntryT] = {}
         self._plugins_loaded = False
 
     def register(self, entry: EntryT) -> None:
@@ -109,6 +110,19 @@ class Registry(Generic[EntryT]):
             found += [name for name in (f"{prefix}:{member}" for member in members) if fnmatchcase(name, pattern)]
         return sorted(found)
 
+    def register_scheme(self, entry: EntryT) -> None:
+        """Take references `<entry.name>:<anything>`; the target is made of what follows the colon."""
+        self._schemes[entry.name] = entry
+
+    def schemes(self) -> list[EntryT]:
+        """The entries of all schemes, sorted by name."""
+        return [self._schemes[name] for name in sorted(self._schemes)]
+
+    def scheme_of(self, name: str) -> tuple[str, str]:
+        """Scheme and rest of a reference (`exec:./score` to `exec` and `./score`); two empty texts for other names."""
+        scheme, colon, rest = name.partition(":")
+        return (scheme, rest.strip()) if colon and scheme in self._schemes else ("", "")
+
     def names(self) -> list[str]:
         """All names, sorted."""
         self._load_plugins()
@@ -124,10 +138,11 @@ class Registry(Generic[EntryT]):
         return name in self._entries
 
     def resolve(self, name: str) -> EntryT:
-        """The entry of a name, or one made for `prefix:name` of a collection or for `package.module:attribute`.
+        """The entry of a name, or one made for `prefix:name` of a collection, a scheme's reference or
+        `package.module:attribute`.
 
         Raises:
-            UnknownNameError: no such name.
+            UnknownNameError: none of these.
             ConfigurationError: what a collection says of a name that it has and that cannot be used.
         """
         self._load_plugins()
@@ -137,6 +152,9 @@ class Registry(Generic[EntryT]):
             prefix, _, member = name.partition(":")
             self._catalogue(prefix).check(member)
             return replace(self._families[prefix].entry, name=name)
+        scheme, _ = self.scheme_of(name)
+        if scheme:
+            return replace(self._schemes[scheme], name=name)
         if _TARGET.fullmatch(name):
             return self._entry_class(name=name, target=name)
         raise UnknownNameError(self.kind, name, self._entries)

@@ -50,7 +50,7 @@ class Subject:
 
         A bundled metric is its name, version and weights. A user's metric, or one of a collection, is also its
         distribution and a fingerprint, its scores on fixed images: a changed metric is another metric, even if nobody
-        raised its version.
+        raised its version. So is a program or model file, which comes with no distribution.
         """
         spec = self.metric.spec
         document: dict[str, Any] = {
@@ -63,7 +63,9 @@ class Subject:
         # Where the name leads, not where the class lives: a user's function may return a bundled class.
         module = metrics.registry.resolve(self.name).target.partition(":")[0]
         family = metrics.registry.in_family(self.name)
-        if family or not module.startswith(f"{metrics.__name__}."):
+        if metrics.registry.scheme_of(self.name)[0]:
+            document["fingerprint"] = [*self.probe.fingerprint]
+        elif family or not module.startswith(f"{metrics.__name__}."):
             document["distribution"] = _distribution_of(self.name.partition(":")[0] if family else module)
             document["fingerprint"] = [*self.probe.fingerprint]
         return document

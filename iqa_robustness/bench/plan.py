@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from iqa_robustness import attacks, defenses, metrics
@@ -14,6 +15,8 @@ from iqa_robustness.errors import UnknownNameError
 from iqa_robustness.registry import Registry
 
 Patterns = tuple[str, ...]
+# A comma between quotation marks belongs to a command (`exec:score "--sizes=3,4"`).
+_PIECE = re.compile(r"""(?:'[^']*'|"[^"]*"|[^,])+""")
 # Which kinds of defense a scenario is about.
 KINDS = {
     "clean": ("none", "purification", "certified", "training"),
@@ -50,6 +53,18 @@ class Sizes:
     seed: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Cells of one scenario.
+
+    cells: to be run.
+    not_applicable: selected, but without meaning: a white-box attack on a metric that answers queries only.
+    """
+
+    cells: list[Cell] = field(default_factory=list)
+    not_applicable: list[Cell] = field(default_factory=list)
+
+
 def check_selection(selection: Selection) -> None:
     """Raise UnknownNameError for a name or pattern that can select nothing."""
     _matching(metrics.registry, selection.metric)
@@ -73,7 +88,21 @@ def cells(
     suite: Selection | None = None,
     goal: str = "raise",
 ) -> list[Cell]:
-    """The cells of one scenario, sorted by metric, defense, attack and strength.
+    """The cells of one scenario that are to be run; see `planned`."""
+    return planned(scenario=scenario, profile=profile, sizes=sizes, user=user, suite=suite, goal=goal).cells
+
+
+def planned(
+    *,
+    scenario: str,
+    profile: Profile,
+    sizes: Sizes,
+    user: Selection,
+    suite: Selection | None = None,
+    goal: str = "raise",
+    load: bool = False,
+) -> Plan:
+    """One scenario's cells, sorted by metric, defense, attack and strength.
 
     Args:
         scenario: one of `SCENARIOS`.
@@ -82,6 +111,7 @@ def cells(
         user: from the command line or ini file.
         suite: what the test function is about; both must be met. A metric that only the suite names is taken too.
         goal: `raise` or `lower`.
+        load: import somebody's own metrics to learn which of them answer queries only; the others say so by name.
 
     Raises:
         UnknownNameError: a name that no registry has, also one of the suite's.
@@ -92,9 +122,10 @@ def cells(
             raise UnknownNameError(kind, name, choices)
     check_selection(suite)
     if not _chosen(scenario, user.scenario) or not _chosen(scenario, suite.scenario):
-        return []
-    result: list[Cell] = []
+        return Plan()
+    result = Plan()
     for metric in _metrics(profile, user, suite):
+        queries_only = scenario != "clean" and metrics.access(metric, load=load) == "query-only"
         for defense in _both(defenses.registry, user.defense, suite.defense):
             kind = defenses.registry.resolve(defense).kind
             if kind not in KINDS[scenario]:
@@ -103,7 +134,9 @@ def cells(
                 dear = kind == "certified" and _cut_certified(profile, user, strength)
                 if dear or _cut(profile, user, metric, defense, attack, strength):
                     continue
-                result.append(_cell(metric, defense, attack, strength, kind, scenario, goal, profile, sizes))
+                useless = queries_only and attacks.registry.resolve(attack).access == "white-box"
+                chosen = result.not_applicable if useless else result.cells
+                chosen.append(_cell(metric, defense, attack, strength, kind, scenario, goal, profile, sizes))
     return result
 
 
@@ -206,8 +239,8 @@ def _matching(registry: Registry, patterns: Patterns) -> list[str]:  # type: ign
 
 
 def parsed_patterns(text: Sequence[str] | str | None) -> Patterns:
-    """`"flip, jpeg"` to `("flip", "jpeg")`; lists are flattened, blanks dropped."""
+    """`"flip, jpeg"` to `("flip", "jpeg")`; lists are flattened, blanks dropped, quoted commas kept."""
     if not text:
         return ()
     parts = [text] if isinstance(text, str) else text
-    return tuple(name for part in parts for name in (piece.strip() for piece in part.split(",")) if name)
+    return tuple(name for part in parts for name in (piece.strip() for piece in _PIECE.findall(part)) if name)

@@ -101,7 +101,7 @@ class Match(_Strict):
     def covers(self, cell: Axes) -> bool:
         """Whether every given key matches the cell."""
         return all(
-            any(fnmatchcase(getattr(cell, name), pattern) for pattern in patterns)
+            any(getattr(cell, name) == pattern or fnmatchcase(getattr(cell, name), pattern) for pattern in patterns)
             for name, patterns in self.given.items()
         )
 

@@ -9,11 +9,13 @@ from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.registry import Entry, Family, Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
 
-    from iqa_robustness.metrics.base import Metric
+    from iqa_robustness.metrics.base import Access, Metric
 
-__all__ = ["MetricEntry", "create", "list", "registry"]
+__all__ = ["MetricEntry", "access", "create", "from_function", "list", "registry"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +23,11 @@ class MetricEntry(Entry):
     """A registered metric.
 
     licence: of code and weights together, as a user of the scores meets it; empty for a user's own metric.
+    access: `white-box`, or `query-only` for metrics without gradients; known without importing torch.
     """
 
     licence: str = ""
+    access: Access = "white-box"
 
 
 registry = Registry("metric", MetricEntry, "iqa_robustness.metrics")
@@ -119,26 +123,44 @@ registry.register_family(
         catalogue="iqa_robustness.metrics.pyiqa_table",
     )
 )
+for _entry in (
+    MetricEntry(
+        name="exec",
+        target="iqa_robustness.metrics.external:ExternalMetric",
+        summary="a program in any language: exec:COMMAND",
+        access="query-only",
+    ),
+    MetricEntry(
+        name="onnx",
+        target="iqa_robustness.metrics.onnx_model:OnnxMetric",
+        summary="a model file for ONNX Runtime: onnx:PATH",
+        access="query-only",
+    ),
+):
+    registry.register_scheme(_entry)
 
 
 def create(name: str, *, device: torch.device | str = "cpu", **options: Any) -> Metric:
     """A metric ready for scoring: on `device`, in eval mode, with frozen parameters.
 
     Args:
-        name: a registered name, `pyiqa:NAME` for a no-reference metric of that collection, or `package.module:Class`
-            (a subclass of `Metric`, or a function that returns one).
+        name: a registered name, `pyiqa:NAME` for a no-reference metric of that collection, `package.module:attribute`
+            (a subclass of `Metric`, a function that returns a metric, or a metric), `exec:COMMAND` or `onnx:PATH`.
         device: torch device.
         options: passed to the metric's constructor, for one `weights=` where a metric needs a file.
 
     Raises:
         UnknownNameError: no such metric (with the closest names).
         ConfigurationError: the target is no metric, or does not take the options.
+        MetricDeclarationError, WeightsError, ProgramCrashError and others: see `external` and `onnx_model`.
     """
     from iqa_robustness.metrics.base import Metric, MetricSpec
 
     factory = registry.load(name)
+    scheme, rest = registry.scheme_of(name)
     try:
-        metric = factory(**options)
+        arguments = (rest,) if scheme else ()
+        metric = factory if isinstance(factory, Metric) else factory(*arguments, **options)
     except TypeError as error:
         raise ConfigurationError(f"metric {name!r} cannot be constructed: {error}") from error
     if not isinstance(metric, Metric) or not isinstance(getattr(metric, "spec", None), MetricSpec):
@@ -147,6 +169,62 @@ def create(name: str, *, device: torch.device | str = "cpu", **options: Any) -> 
             fix="subclass iqa_robustness.metrics.base.Metric and set `spec = MetricSpec(...)`",
         )
     return metric.to(device).eval().requires_grad_(False)
+
+
+def access(name: str, *, load: bool = False) -> Access:
+    """What an attack may use of a metric, as far as that is known without making the metric.
+
+    Args:
+        name: as `create` takes it.
+        load: import somebody's own module and ask the metric there; `white-box` where that fails or a function makes
+            the metric, whose own word comes when it is made.
+
+    Raises:
+        UnknownNameError: no such metric.
+    """
+    entry = registry.resolve(name)
+    if not load or registry.scheme_of(name)[0] or entry.target.startswith(f"{__name__}."):
+        return entry.access
+    try:
+        spec = getattr(registry.load(name), "spec", None)
+    except ConfigurationError:
+        return entry.access
+    found: Access = getattr(spec, "access", entry.access)
+    return found
+
+
+def from_function(
+    function: Callable[[torch.Tensor], Any],
+    *,
+    name: str,
+    score_range: tuple[float, float],
+    higher_is_better: bool,
+    access: Access = "white-box",
+    version: str = "1",
+) -> Metric:
+    """A metric out of a function `images -> scores`; assign it to a module's name to use it as `module:name`.
+
+    Args:
+        function: (N, 3, H, W) float32 RGB in [0, 1] to (N,) scores; an `nn.Module` follows the run's device. A tensor,
+            or with `access="query-only"` anything `torch.as_tensor` takes (a list, a NumPy array).
+        name: as messages call it.
+        score_range: (low, high) in score units, low < high.
+        higher_is_better: the direction of the scale.
+        access: `query-only` for functions without gradients.
+        version: raise it whenever scores change.
+
+    Raises:
+        ConfigurationError: no function, or a range that is none.
+    """
+    from iqa_robustness.metrics.base import MetricSpec
+    from iqa_robustness.metrics.function import FunctionMetric
+
+    return FunctionMetric(
+        function,
+        MetricSpec(
+            name=name, score_range=score_range, higher_is_better=higher_is_better, access=access, version=version
+        ),
+    )
 
 
 def list() -> tuple[MetricEntry, ...]:

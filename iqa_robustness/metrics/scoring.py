@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from iqa_robustness.errors import NonFiniteScoreError, ScoreShapeError, Where
+from iqa_robustness.errors import MetricContractError, NonFiniteScoreError, ScoreShapeError, Where
 from iqa_robustness.metrics.base import Metric
 from iqa_robustness.streams import Streams
 
@@ -65,7 +65,7 @@ class Scorer:
         parts = []
         for batch, rows, noise in in_micro_batches(images, size=self.micro_batch, streams=streams):
             with torch.inference_mode():
-                parts.append(self._checked(self._forward(batch, noise), len(batch), rows, streams)[: len(rows)])
+                parts.append(self._checked(self._forward(batch, noise, rows), len(batch), rows, streams)[: len(rows)])
         return torch.cat(parts).clone() if parts else images.new_empty(0)
 
     def scores_and_gradients(self, images: Tensor, *, streams: Streams | None = None) -> tuple[Tensor, Tensor]:
@@ -78,7 +78,7 @@ class Scorer:
         for batch, rows, noise in in_micro_batches(images, size=self.micro_batch, streams=streams):
             with torch.enable_grad():
                 leaf = batch.detach().requires_grad_(True)
-                scores = self._checked(self._forward(leaf, noise), len(batch), rows, streams)
+                scores = self._checked(self._forward(leaf, noise, rows), len(batch), rows, streams)
                 if scores.requires_grad:
                     (gradient,) = torch.autograd.grad(scores.sum(), leaf, allow_unused=True)
                 else:
@@ -89,8 +89,12 @@ class Scorer:
             return images.new_empty(0), torch.empty_like(images)
         return torch.cat(all_scores), torch.cat(all_gradients)
 
-    def _forward(self, batch: Tensor, noise: Streams | None) -> Tensor:
-        scores: Tensor = self.metric(batch, streams=noise) if self.metric.spec.stochastic else self.metric(batch)
+    def _forward(self, batch: Tensor, noise: Streams | None, rows: range) -> Tensor:
+        try:
+            scores: Tensor = self.metric(batch, streams=noise) if self.metric.spec.stochastic else self.metric(batch)
+        except MetricContractError as error:  # a program that crashes does not know what its images are called
+            names = noise.ids[: len(rows)] if noise is not None else [f"number {row} of the batch" for row in rows]
+            raise error.at(image=", ".join(names)) from error.__cause__
         return scores
 
     def _checked(self, scores: Tensor, size: int, rows: range, streams: Streams | None) -> Tensor:

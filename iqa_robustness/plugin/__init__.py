@@ -11,12 +11,7 @@ import pytest
 from iqa_robustness.plugin.collection import pytest_collection_modifyitems, pytest_generate_tests
 from iqa_robustness.plugin.fixtures import cell, gate, pair
 from iqa_robustness.plugin.options import MARKERS, pytest_addoption
-from iqa_robustness.plugin.outcomes import (
-    is_worker,
-    pytest_runtest_makereport,
-    send_configuration_error,
-    send_left_out,
-)
+from iqa_robustness.plugin.outcomes import is_worker, pytest_runtest_makereport, send_collection
 from iqa_robustness.plugin.session import robustness_session
 
 __all__ = [
@@ -43,7 +38,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A worker tells the controller what it could not start with, and what it left out."""
+    """A worker tells the controller what it could not start with, and what it deselected or left out."""
     if is_worker(session.config):
-        send_configuration_error(session.config)
-        send_left_out(session.config)
+        send_collection(session.config)

@@ -7,7 +7,7 @@ import pytest
 from iqa_robustness.bench.cell import Cell
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.plugin.outcomes import is_worker
-from iqa_robustness.plugin.session import RobustnessSession, robustness_session, started
+from iqa_robustness.plugin.session import robustness_session, started
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -31,8 +31,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     )
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Stop with exit code 4 on a configuration error; drop the placeholders of tests without any cell."""
+    """Stop with exit code 4 on a configuration error; drop placeholders of tests without cells, and what cannot apply.
+
+    Last, so that the note on what cannot apply counts only what `-k` and `-m` left.
+    """
     if not started(config):
         return
     session = robustness_session(config)
@@ -41,26 +45,41 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise pytest.UsageError(str(session.error))
         items.clear()  # the controller raises what the worker reports
         return
-    empty = [item for item in items if item.get_closest_marker("iqa_cells") and not _has_cell(item)]
-    if empty:
-        config.hook.pytest_deselected(items=empty)
-        items[:] = [item for item in items if item not in empty]
-    if session.left_out:
-        refused = [item for item in items if _metric(item, session) in session.left_out]
-        config.hook.pytest_deselected(items=refused)
-        gone = {id(item) for item in refused}
-        items[:] = [item for item in items if id(item) not in gone]
+    empty, useless, refused = [], [], []
+    for item in items:
+        if item.get_closest_marker("iqa_cells"):
+            cell = _cell_of(item)
+            if not cell:
+                empty.append(item)
+            elif session.cells[cell].metric in session.left_out:
+                refused.append(item)
+            elif cell in session.not_applicable:
+                useless.append(item)
+    if empty or useless or refused:
+        config.hook.pytest_deselected(items=[*empty, *useless, *refused])
+        dropped = {*empty, *useless, *refused}
+        items[:] = [item for item in items if item not in dropped]
+        session.notes = _notes([session.cells[_cell_of(item)] for item in useless])
 
 
-def _has_cell(item: pytest.Item) -> bool:
+def _cell_of(item: pytest.Item) -> str:
+    """The name of an item's cell, empty for a placeholder."""
     callspec = getattr(item, "callspec", None)
-    return callspec is not None and isinstance(callspec.params.get("cell"), str)
+    name = callspec.params.get("cell") if callspec is not None else None
+    return name if isinstance(name, str) else ""
 
 
-def _metric(item: pytest.Item, session: RobustnessSession) -> str:
-    if item.get_closest_marker("iqa_cells") is None:
-        return ""
-    return session.cells[item.callspec.params["cell"]].metric  # type: ignore[attr-defined]
+def _notes(cells: list[Cell]) -> list[str]:
+    """One line for each metric: how many cells, which attacks, and why."""
+    lines = []
+    for metric in sorted({cell.metric for cell in cells}):
+        named = [cell.attack for cell in cells if cell.metric == metric]
+        count, attacks = len(named), sorted(set(named))
+        lines.append(
+            f"{count} cell{'s' if count > 1 else ''} not applicable, deselected: {', '.join(attacks)} "
+            f"need{'s' if len(attacks) == 1 else ''} gradients, and {metric} answers queries only"
+        )
+    return lines
 
 
 def _marks(cell: Cell) -> list[pytest.MarkDecorator]:

@@ -10,6 +10,7 @@ import pytest
 from iqa_robustness.bench.cell import Cell
 from iqa_robustness.bench.pair import Pair
 from iqa_robustness.bench.watchdog import time_limit
+from iqa_robustness.errors import CapabilityError
 from iqa_robustness.gate.measurements import Measurement
 from iqa_robustness.gate.verdict import Verdict, judge
 from iqa_robustness.plugin.session import RobustnessSession
@@ -18,6 +19,8 @@ from iqa_robustness.store import Record
 
 # Set by the gate, read by `pytest_runtest_makereport`: what the controller needs to know about an item.
 OUTCOME: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
+# Set by the gate when it skips a white-box attack on a metric that turned out to answer queries only.
+NOT_APPLICABLE: pytest.StashKey[bool] = pytest.StashKey()
 
 
 class Gate:
@@ -37,11 +40,16 @@ class Gate:
 
         Raises:
             IqaRobustnessError: the cell could not be computed; the item is broken and the cell missing.
+            pytest.skip.Exception: a white-box attack on a metric that answers queries only.
         """
         runner = self._session.runner
         before = runner.computed
-        with time_limit(self._session.timeout, cell=cell.name):
-            record = runner.record(cell, pair)
+        try:
+            with time_limit(self._session.timeout, cell=cell.name):
+                record = runner.record(cell, pair)
+        except CapabilityError as error:
+            self._request.node.stash[NOT_APPLICABLE] = True
+            pytest.skip(f"not applicable: {error.what}")
         verdict = judge(record, self._session.thresholds.for_cell(cell))
         self._report(cell, pair, record, verdict, computed=runner.computed > before)
         return verdict

@@ -23,7 +23,10 @@ class Option:
 
 
 OPTIONS = (
-    Option(name="metric", help="metrics: names, patterns or package.module:Class, separated by commas"),
+    Option(
+        name="metric",
+        help="metrics: names, patterns, package.module:Class, exec:COMMAND or onnx:PATH, separated by commas",
+    ),
     Option(name="defense", help="defenses: names or patterns, separated by commas"),
     Option(name="attack", help="attacks: names or patterns, separated by commas"),
     Option(name="strength", help="strengths of attacks: weak, medium, strong"),

@@ -14,6 +14,7 @@ from iqa_robustness.plugin.session import robustness_session, started
 _JUDGEMENTS = (AssertionError, pytest.fail.Exception, pytest.skip.Exception, pytest.xfail.Exception)
 _ERROR = "iqa_configuration_error"
 _LEFT_OUT = "iqa_left_out"
+_NOTES = "iqa_notes"
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -30,6 +31,8 @@ class Outcomes:
     cells: outcome of every judged or broken cell, by its name.
     other_failures: failed reports of tests without a cell.
     configuration_error: what a worker could not start with.
+    notes: what workers deselected, and why.
+    not_applicable: items skipped since their metric turned out to answer queries only.
     """
 
     def __init__(self) -> None:
@@ -37,6 +40,8 @@ class Outcomes:
         self.other_failures = 0
         self.lost: list[str] = []
         self.configuration_error = ""
+        self.notes: list[str] = []
+        self.not_applicable = 0
 
     @property
     def started(self) -> bool:
@@ -49,6 +54,8 @@ class Outcomes:
         if found is not None:
             found["outcome"] = "xfailed" if hasattr(report, "wasxfail") else report.outcome
             self.cells[found["name"]] = found
+        elif hasattr(report, "iqa_not_applicable"):
+            self.not_applicable += 1
         elif report.failed and str(report.when) == "???":  # pytest-xdist's mark of a crashed worker
             self.lost.append(report.nodeid)
         elif report.failed:
@@ -82,12 +89,14 @@ def pytest_runtest_makereport(
     report = yield
     if item.get_closest_marker("iqa_cells") is None:
         return report
-    from iqa_robustness.plugin.judging import OUTCOME
+    from iqa_robustness.plugin.judging import NOT_APPLICABLE, OUTCOME
 
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, IqaRobustnessError):
         report.longrepr = f"{type(error).__name__}: {error}"
         _attach(report, _broken(item, error))
+    elif call.when == "call" and NOT_APPLICABLE in item.stash:
+        vars(report)["iqa_not_applicable"] = True
     elif call.when == "call":
         found = item.stash.get(OUTCOME, None)
         if found is None and error is not None and not isinstance(error, _JUDGEMENTS):
@@ -130,16 +139,21 @@ def _broken(item: pytest.Item, error: BaseException) -> dict[str, Any]:
     }
 
 
-def send_configuration_error(config: pytest.Config) -> None:
-    """From a worker: what it could not start with."""
-    if started(config) and robustness_session(config).error is not None:
-        config.workeroutput[_ERROR] = str(robustness_session(config).error)  # type: ignore[attr-defined]
+def send_collection(config: pytest.Config) -> None:
+    """From a worker: what it could not start with, what it deselected, and which metrics it left out."""
+    if not started(config):
+        return
+    session = robustness_session(config)
+    output: dict[str, Any] = config.workeroutput  # type: ignore[attr-defined]
+    output[_NOTES] = session.notes
+    output[_LEFT_OUT] = session.left_out
+    if session.error is not None:
+        output[_ERROR] = str(session.error)
 
 
-def send_left_out(config: pytest.Config) -> None:
-    """From a worker: which metrics it left out, and why."""
-    if started(config):
-        config.workeroutput[_LEFT_OUT] = robustness_session(config).left_out  # type: ignore[attr-defined]
+def received_notes(node: Any) -> list[str]:
+    """On the controller: what a worker deselected, and why; the same for all workers."""
+    return [*getattr(node, "workeroutput", {}).get(_NOTES, [])]
 
 
 def received_left_out(node: Any) -> dict[str, str]:

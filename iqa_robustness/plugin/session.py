@@ -11,7 +11,7 @@ import pytest
 
 from iqa_robustness import metrics
 from iqa_robustness.bench.cell import Cell
-from iqa_robustness.bench.plan import Selection, Sizes, cells, check_selection, parsed_patterns
+from iqa_robustness.bench.plan import Plan, Selection, Sizes, check_selection, parsed_patterns, planned
 from iqa_robustness.bench.profiles import Profile, profile
 from iqa_robustness.errors import ConfigurationError, UnknownNameError
 from iqa_robustness.metrics.licences import POLICIES, refusal
@@ -32,7 +32,9 @@ class RobustnessSession:
     """The state of one pytest process (the controller or a worker).
 
     asked: a suite was collected, whether or not it selected any cell.
-    cells: every cell that a test was parametrized with, by its name.
+    cells: every cell that a test was parametrized with, by its name, the not applicable ones included.
+    not_applicable: names of cells that are deselected, since their attack needs gradients that the metric has not.
+    notes: why items were deselected, for the summary.
     error: the configuration error that stops the run, if there is one.
     left_out: metrics that the licence policy leaves out, with the reason.
     """
@@ -40,6 +42,8 @@ class RobustnessSession:
     config: pytest.Config
     asked: bool = False
     cells: dict[str, Cell] = field(default_factory=dict)
+    not_applicable: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
     error: ConfigurationError | None = None
     left_out: dict[str, str] = field(default_factory=dict)
 
@@ -144,7 +148,7 @@ class RobustnessSession:
         return LocalRunner(store, numerics, from_store=from_store, progress=progress, ranges=self.ranges)
 
     def collect(self, marker: pytest.Mark) -> list[Cell]:
-        """The cells of an `iqa_cells` marker, remembered by name. Raises ConfigurationError."""
+        """The cells of an `iqa_cells` marker, applicable or not, remembered by name. Raises ConfigurationError."""
         arguments: dict[str, Any] = dict(marker.kwargs)
         try:
             scenario, goal = arguments.pop("scenario"), arguments.pop("goal", "raise")
@@ -152,9 +156,19 @@ class RobustnessSession:
             suite = Selection(**{axis: parsed_patterns(patterns) for axis, patterns in arguments.items()})
         except (KeyError, TypeError) as error:
             raise ConfigurationError(f"the marker iqa_cells does not take these arguments: {marker.kwargs}") from error
-        found = cells(scenario=scenario, profile=self.profile, sizes=sizes, user=self.selection, suite=suite, goal=goal)
+        plan: Plan = planned(
+            scenario=scenario,
+            profile=self.profile,
+            sizes=sizes,
+            user=self.selection,
+            suite=suite,
+            goal=goal,
+            load=not self.config.option.collectonly,  # a list of ids must not pay for torch
+        )
         _ = self.thresholds, self.timeout, self.attachments, self.ranges, self.licence_policy
+        found = [*plan.cells, *plan.not_applicable]
         self.cells |= {cell.name: cell for cell in found}
+        self.not_applicable |= {cell.name for cell in plan.not_applicable}
         for metric in {cell.metric for cell in found} - {*self.left_out}:
             reason = refusal(metrics.registry.resolve(metric).licence, self.licence_policy)
             if reason:

@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 
 from iqa_robustness.errors import ExitCode
-from iqa_robustness.plugin.outcomes import Outcomes, received_configuration_error, received_left_out
+from iqa_robustness.plugin.outcomes import (
+    Outcomes,
+    received_configuration_error,
+    received_left_out,
+    received_notes,
+)
 from iqa_robustness.plugin.session import RobustnessSession
 
 _OWN_CODES = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
@@ -60,11 +65,14 @@ class Summary:
         del error
         self.outcomes.configuration_error = self.outcomes.configuration_error or received_configuration_error(node)
         self.session.left_out |= received_left_out(node)
+        self.outcomes.notes = self.outcomes.notes or received_notes(node)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Set the exit code and write the reports."""
         if not self.outcomes.started:
+            if self.outcomes.not_applicable and self.outcomes.not_applicable == self._total:
+                session.exitstatus = ExitCode.NOTHING_SELECTED  # nothing was judged, so nothing is green
             return
         code = self.outcomes.exit_code()
         if session.exitstatus in _OWN_CODES and (code != ExitCode.PASS or self.outcomes.cells):
@@ -81,19 +89,22 @@ class Summary:
             )
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Print what the licence policy left out, and the table: metric × defense, the worst attack, what decided."""
-        if not (self.outcomes.started or self.session.left_out):
+        """Print what was left out, the table (metric × defense, worst attack, what decided), what does not apply."""
+        notes = self.session.notes or self.outcomes.notes
+        if not (self.outcomes.started or self.session.left_out or notes):
             return
         terminalreporter.section("image-quality robustness")
         for metric, reason in sorted(self.session.left_out.items()):
             terminalreporter.write_line(f"left out: {metric}: {reason}", yellow=True)
         if not self.outcomes.started:
+            for note in notes:
+                terminalreporter.write_line(note)
             return
         if self.outcomes.configuration_error:
             terminalreporter.write_line(f"ERROR: {self.outcomes.configuration_error}", red=True)
         from iqa_robustness.reporting.table import summary_lines
 
-        for line in summary_lines([*self.outcomes.cells.values()], lost=self.outcomes.lost):
+        for line in [*summary_lines([*self.outcomes.cells.values()], lost=self.outcomes.lost), *notes]:
             terminalreporter.write_line(line)
         for path in self.written:
             terminalreporter.write_line(f"written: {path}")

@@ -86,6 +86,7 @@ def test_the_spec_says_what_the_registry_says(name: str) -> None:
     entry, spec = metrics.registry.resolve(name), metrics.create(name).spec
     assert spec.name == entry.name
     assert spec.licence == entry.licence
+    assert spec.access == entry.access
     assert spec.licence
     assert entry.summary
     assert spec.input_policy

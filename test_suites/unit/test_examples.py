@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,10 +32,20 @@ def test_twenty_lines_gate_somebodys_own_metric(own_metric: pytest.Pytester) -> 
 
 
 def test_the_example_is_twenty_lines(own_metric: pytest.Pytester) -> None:
-    code = [
-        line for path in own_metric.path.iterdir() if path.suffix in (".py", ".yaml", ".ini") for line in _code(path)
-    ]
+    files = [path for path in own_metric.path.iterdir() if path.suffix in (".py", ".yaml", ".ini")]
+    code = [line for path in files if path.name != "contrast_program.py" for line in _code(path)]
     assert len(code) <= 24
+
+
+def test_eight_lines_make_a_program_a_metric(own_metric: pytest.Pytester) -> None:
+    """Contrast is Lipschitz: square does not move it far. The gradient attack of the suite does not apply."""
+    assert len(_code(own_metric.path / "contrast_program.py")) <= 8
+    metric = f"exec:{shlex.quote(sys.executable)} contrast_program.py"
+    result = own_metric.runpytest_subprocess(
+        "-p", "no:cacheprovider", f"--iqa-metric={metric}", "--iqa-images=4", "--iqa-max-queries=60"
+    )
+    assert result.ret == ExitCode.PASS
+    result.assert_outcomes(passed=1, deselected=1)
 
 
 def _code(path: Path) -> list[str]:

@@ -79,6 +79,17 @@ def test_what_is_neither_name_nor_reference_is_unknown(name: str) -> None:
         tools("saw").resolve(name)
 
 
+def test_a_schemes_reference_is_anything_after_its_colon() -> None:
+    made = tools("saw")
+    made.register_scheme(Tool(name="exec", target="math:tau", colour="red"))
+    assert made.resolve("exec:cut --deep a:b") == Tool(name="exec:cut --deep a:b", target="math:tau", colour="red")
+    assert made.scheme_of("exec: cut ") == ("exec", "cut")
+    assert made.scheme_of("exec") == made.scheme_of("math:pi") == ("", "")
+    assert made.load("exec:cut") is made.load("saw")
+    assert [entry.name for entry in made.schemes()] == ["exec"]
+    assert made.names() == ["saw"]  # a pattern selects no scheme
+
+
 def test_loading_imports_the_target() -> None:
     import math
 

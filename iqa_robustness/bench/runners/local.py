@@ -25,7 +25,7 @@ from iqa_robustness.datasets.base import View, view
 from iqa_robustness.defenses.adaptive import attack_protocol
 from iqa_robustness.defenses.certified.smoothing import Smoothing
 from iqa_robustness.defenses.purification.none import Undefended
-from iqa_robustness.errors import IqaRobustnessError, MissingCellError, Where
+from iqa_robustness.errors import CapabilityError, IqaRobustnessError, MissingCellError, Where
 from iqa_robustness.metrics.ranges import Ranges
 from iqa_robustness.store import Entry, Key, Record, Store, document_of
 
@@ -73,6 +73,7 @@ class LocalRunner:
         """The cell's record, computed if the store does not have it.
 
         Raises:
+            CapabilityError: a white-box attack, and the metric answers queries only: the cell is not applicable.
             MissingCellError: `from_store`, and it is not there.
             IqaRobustnessError: whatever of ours stopped the computation, with the cell named.
             Exception: the metric's own; a note names the cell.
@@ -80,6 +81,7 @@ class LocalRunner:
         place: dict[str, Any] = {axis: getattr(cell, axis) for axis in ("metric", "defense", "attack", "scenario")}
         pair = pair or self.pair(cell)
         try:
+            check_applicable(cell, pair)
             key = self.key(cell, pair)
             entry = self.store.get(key)
             if entry is None and self.from_store:
@@ -229,6 +231,20 @@ class LocalRunner:
 
     def _load_view(self, dataset: str, images: int | None, size: tuple[int, int]) -> View:
         return view(self._data(dataset), count=images, size=size)
+
+
+def check_applicable(cell: Cell, pair: Pair) -> None:
+    """Raise CapabilityError for a white-box attack on a metric that answers queries only.
+
+    Most of these cells are never planned; a metric that a function makes says so only once it is made.
+    """
+    if not cell.attack or attacks.registry.resolve(cell.attack).access == "black-box":
+        return
+    if pair.subject.metric.spec.access == "query-only":
+        raise CapabilityError(
+            f"{cell.attack} needs gradients, and the metric answers queries only",
+            fix="attack it with a black-box attack (square)",
+        )
 
 
 def _images_table(columns: dict[str, Any], states: dict[str, Columns]) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +15,7 @@ from iqa_robustness.attacks import AttackEntry
 from iqa_robustness.axes import GOALS, SCENARIOS
 from iqa_robustness.bench.cell import Cell
 from iqa_robustness.bench.plan import KINDS, Selection, Sizes, cells, check_selection, parsed_patterns
+from iqa_robustness.bench.plan import planned as planned_apart
 from iqa_robustness.bench.profiles import Limit, Profile
 from iqa_robustness.defenses import DefenseEntry
 from iqa_robustness.errors import UnknownNameError
@@ -313,6 +314,9 @@ def test_names_patterns_and_references_pass_the_check() -> None:
         (" flip ,, jpeg ,", ("flip", "jpeg")),
         (["flip,jpeg", "none"], ("flip", "jpeg", "none")),
         (("a:B",), ("a:B",)),
+        ("exec:score '--sizes=3,4', flip", ("exec:score '--sizes=3,4'", "flip")),
+        ('exec:score "a,b"', ('exec:score "a,b"',)),
+        ("it's, flip", ("it's", "flip")),
         ("", ()),
         (" , ", ()),
         ([], ()),
@@ -321,6 +325,42 @@ def test_names_patterns_and_references_pass_the_check() -> None:
 )
 def test_a_comma_list_is_split_and_blanks_are_dropped(text: object, patterns: tuple[str, ...]) -> None:
     assert parsed_patterns(text) == patterns  # type: ignore[arg-type]
+
+
+# --- metrics that answer queries only -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def queries_only() -> Selection:
+    metrics.registry.register_scheme(MetricEntry(name="exec", target="nowhere:X", access="query-only"))
+    return Selection(metric=("exec:./score --all", "fast"), defense=("none", "flip", "ms"), strength=("weak",))
+
+
+@pytest.mark.parametrize("scenario", ["nonadaptive", "adaptive", "certified"])
+def test_white_box_attacks_on_queries_do_not_apply(scenario: str, queries_only: Selection) -> None:
+    plan = planned_apart(scenario=scenario, profile=PROFILE, sizes=Sizes(), user=queries_only)
+    assert {(cell.metric, cell.attack) for cell in plan.cells} == {
+        ("exec:./score --all", "square"),
+        ("fast", "ifgsm"),
+        ("fast", "square"),
+    }
+    assert {(cell.metric, cell.attack) for cell in plan.not_applicable} == {("exec:./score --all", "ifgsm")}
+
+
+def test_clean_cells_of_queries_apply(queries_only: Selection) -> None:
+    plan = planned_apart(scenario="clean", profile=PROFILE, sizes=Sizes(), user=queries_only)
+    assert "exec:./score --all/none" in ids(plan.cells)
+    assert not plan.not_applicable
+
+
+def test_a_metric_of_somebodys_module_is_asked_when_it_may_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = ModuleType("own_queries")
+    own.Thing = SimpleNamespace(spec=SimpleNamespace(access="query-only"))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "own_queries", own)
+    for load, count in ((False, 0), (True, 12)):
+        user = Selection(metric=("own_queries:Thing",))
+        plan = planned_apart(scenario="nonadaptive", profile=PROFILE, sizes=Sizes(), user=user, load=load)
+        assert len(plan.not_applicable) == count
 
 
 # --- certified defenses ---------------------------------------------------------------------------------------------

@@ -400,6 +400,21 @@ def test_further_mistakes_are_counted_and_unknown_keys_come_first(load: Load) ->
     assert caught.value.fix == "did you mean defaults?; 2 more errors after this one"
 
 
+@pytest.mark.parametrize("pattern", ["exec:./score --range=[0,1]", "exec:./score*", "exec:*"])
+def test_a_command_is_matched_word_for_word_or_by_a_pattern(pattern: str, load: Load, make_cell: MakeCell) -> None:
+    thresholds = load(
+        f"""\
+        version: 1
+        defaults: {{nonadaptive: {{d_score: {{max: 20}}}}}}
+        rules:
+          - match: {{metric: "{pattern}"}}
+            thresholds: {{d_score: {{max: 7}}}}
+        """
+    )
+    assert limits(thresholds.for_cell(make_cell(metric="exec:./score --range=[0,1]"))) == {"d_score": "at most 7"}
+    assert limits(thresholds.for_cell(make_cell(metric="compact"))) == {"d_score": "at most 20"}
+
+
 def test_the_thresholds_of_this_repository_load() -> None:
     path = Path(__file__).parents[3] / "thresholds.yaml"
     assert Thresholds.load(path).defaults
