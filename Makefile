@@ -25,7 +25,7 @@ bench: $(READY) ## the main job: the smoke gate on bundled photographs and metri
 		--junitxml=reports/junit.xml -p no:cacheprovider
 
 test: $(READY) ## unit and conformance tests, and a small slice of the robustness suite
-	$(BIN)/pytest test_suites/unit test_suites/conformance -n $(WORKERS) -m "not slow" --durations=10
+	$(BIN)/pytest test_suites/unit test_suites/conformance -n $(WORKERS) --dist worksteal -m "not slow" --durations=10
 	$(BIN)/pytest test_suites/robustness -n $(WORKERS) --iqa-metric=compact --iqa-defense=none,flip \
 		--iqa-attack=ifgsm --iqa-strength=medium --iqa-store=reports/test-store --iqa-reports=reports/test
 
