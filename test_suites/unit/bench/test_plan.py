@@ -348,7 +348,8 @@ def test_white_box_attacks_on_queries_do_not_apply(scenario: str, queries_only: 
 
 
 def test_clean_cells_of_queries_apply(queries_only: Selection) -> None:
-    plan = planned_apart(scenario="clean", profile=PROFILE, sizes=Sizes(), user=queries_only)
+    user = replace(queries_only, strength=())
+    plan = planned_apart(scenario="clean", profile=PROFILE, sizes=Sizes(), user=user)
     assert "exec:./score --all/none" in ids(plan.cells)
     assert not plan.not_applicable
 

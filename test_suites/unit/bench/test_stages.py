@@ -301,7 +301,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     rows: list[int] = []
     forward = Scorer._forward
     monkeypatch.setattr(
-        Scorer, "_forward", lambda self, batch, noise: rows.append(len(batch)) or forward(self, batch, noise)
+        Scorer, "_forward", lambda self, batch, *rest: rows.append(len(batch)) or forward(self, batch, *rest)
     )
     return rows
 
