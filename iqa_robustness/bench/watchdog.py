@@ -48,12 +48,13 @@ def time_limit(seconds: float | None, *, cell: str) -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, seconds)
         yield
     finally:
+        # First: the outer limit may ring as soon as it is set again, and nothing after that is reached.
+        last_resort.cancel()
         if main:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, previous or signal.SIG_DFL)
             if outer:
                 signal.setitimer(signal.ITIMER_REAL, max(outer - (time.monotonic() - started), 1e-3))
-        last_resort.cancel()
 
 
 def _give_up(message: str) -> None:
