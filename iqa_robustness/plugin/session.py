@@ -11,7 +11,7 @@ import pytest
 
 from iqa_robustness import metrics
 from iqa_robustness.bench.cell import Cell
-from iqa_robustness.bench.plan import Plan, Selection, Sizes, check_selection, parsed_patterns, planned
+from iqa_robustness.bench.plan import Selection, Sizes, check_selection, parsed_patterns, planned
 from iqa_robustness.bench.profiles import Profile, profile
 from iqa_robustness.errors import ConfigurationError, UnknownNameError
 from iqa_robustness.metrics.licences import POLICIES, refusal
@@ -34,7 +34,7 @@ class RobustnessSession:
     asked: a suite was collected, whether or not it selected any cell.
     cells: every cell that a test was parametrized with, by its name, the not applicable ones included.
     not_applicable: names of cells that are deselected, since their attack needs gradients that the metric has not.
-    notes: why items were deselected, for the summary.
+    notes: why items were deselected, for the summary; on the controller, what workers say of theirs.
     error: the configuration error that stops the run, if there is one.
     left_out: metrics that the licence policy leaves out, with the reason.
     """
@@ -156,7 +156,7 @@ class RobustnessSession:
             suite = Selection(**{axis: parsed_patterns(patterns) for axis, patterns in arguments.items()})
         except (KeyError, TypeError) as error:
             raise ConfigurationError(f"the marker iqa_cells does not take these arguments: {marker.kwargs}") from error
-        plan: Plan = planned(
+        plan = planned(
             scenario=scenario,
             profile=self.profile,
             sizes=sizes,

@@ -65,7 +65,7 @@ class Summary:
         del error
         self.outcomes.configuration_error = self.outcomes.configuration_error or received_configuration_error(node)
         self.session.left_out |= received_left_out(node)
-        self.outcomes.notes = self.outcomes.notes or received_notes(node)
+        self.session.notes = self.session.notes or received_notes(node)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -90,21 +90,19 @@ class Summary:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Print what was left out, the table (metric × defense, worst attack, what decided), what does not apply."""
-        notes = self.session.notes or self.outcomes.notes
-        if not (self.outcomes.started or self.session.left_out or notes):
+        if not (self.outcomes.started or self.session.left_out or self.session.notes):
             return
         terminalreporter.section("image-quality robustness")
         for metric, reason in sorted(self.session.left_out.items()):
             terminalreporter.write_line(f"left out: {metric}: {reason}", yellow=True)
-        if not self.outcomes.started:
-            for note in notes:
-                terminalreporter.write_line(note)
-            return
         if self.outcomes.configuration_error:
             terminalreporter.write_line(f"ERROR: {self.outcomes.configuration_error}", red=True)
-        from iqa_robustness.reporting.table import summary_lines
+        if self.outcomes.started:
+            from iqa_robustness.reporting.table import summary_lines
 
-        for line in [*summary_lines([*self.outcomes.cells.values()], lost=self.outcomes.lost), *notes]:
-            terminalreporter.write_line(line)
+            for line in summary_lines([*self.outcomes.cells.values()], lost=self.outcomes.lost):
+                terminalreporter.write_line(line)
+        for note in self.session.notes:
+            terminalreporter.write_line(note)
         for path in self.written:
             terminalreporter.write_line(f"written: {path}")

@@ -20,26 +20,21 @@ from iqa_robustness.metrics.base import Metric
 from iqa_robustness.metrics.ranges import Calibration, RangeEntry, Ranges, check_declared_range
 from iqa_robustness.metrics.scoring import Scorer
 from iqa_robustness.streams import Streams
-from iqa_robustness.training.distortions import DISTORTIONS, Draw
+from iqa_robustness.training.distortions import Damage, damage
 
 QUANTILES = (0.01, 0.99)
 # With fewer, the 1 % quantile is the smallest score of all: 15 images in seven versions are 105 scores.
 LEAST_IMAGES = 15
 
-
-def _distorted(name: str, parameter: float) -> Callable[[np.ndarray, Draw], np.ndarray]:
-    return lambda pixels, draw: DISTORTIONS[name].function(pixels, parameter, draw)
-
-
 # What the ranges of brisque, niqe and cnniqa were measured on. JPEG's parameter is 100 / quality.
-STANDARD: Mapping[str, Callable[[np.ndarray, Draw], np.ndarray]] = MappingProxyType(
+STANDARD: Mapping[str, Damage] = MappingProxyType(
     {
-        "gaussian blur, sigma 2": _distorted("gaussian-blur", 2),
-        "gaussian blur, sigma 4": _distorted("gaussian-blur", 4),
-        "white noise, deviation 10 of 255": _distorted("white-noise", 10),
-        "white noise, deviation 30 of 255": _distorted("white-noise", 30),
-        "JPEG, quality 30": _distorted("jpeg", 100 / 30),
-        "JPEG, quality 10": _distorted("jpeg", 100 / 10),
+        "gaussian blur, sigma 2": damage("gaussian-blur", 2),
+        "gaussian blur, sigma 4": damage("gaussian-blur", 4),
+        "white noise, deviation 10 of 255": damage("white-noise", 10),
+        "white noise, deviation 30 of 255": damage("white-noise", 30),
+        "JPEG, quality 30": damage("jpeg", 100 / 30),
+        "JPEG, quality 10": damage("jpeg", 100 / 10),
     }
 )
 

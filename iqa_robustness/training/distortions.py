@@ -12,6 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 Draw = np.random.Generator
+Damage = Callable[[np.ndarray, Draw], np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +161,11 @@ DISTORTIONS: Mapping[str, Distortion] = MappingProxyType(
         )
     }
 )
+
+
+def damage(name: str, parameter: float) -> Damage:
+    """One of `DISTORTIONS` with its parameter, and not a severity, given: (H, W, 3) uint8 and a generator to uint8."""
+    return lambda pixels, draw: DISTORTIONS[name].function(pixels, parameter, draw)
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:

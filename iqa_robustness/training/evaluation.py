@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -11,16 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from iqa_robustness.images import from_uint8
-from iqa_robustness.training.distortions import DISTORTIONS, Draw
+from iqa_robustness.training.distortions import Damage, damage
 from iqa_robustness.training.mos_data import Photograph
 
-Damage = Callable[[np.ndarray, Draw], np.ndarray]
 # Damage that nobody overlooks: a metric that prefers one of these to the photograph itself is wrong.
+# JPEG's parameter is 100 / quality.
 OBVIOUS: Mapping[str, Damage] = MappingProxyType(
     {
-        "blur of 2 pixels": lambda pixels, draw: DISTORTIONS["gaussian-blur"].function(pixels, 2.0, draw),
-        "noise of 25 / 255": lambda pixels, draw: DISTORTIONS["white-noise"].function(pixels, 25.0, draw),
-        "JPEG of quality 10": lambda pixels, draw: DISTORTIONS["jpeg"].function(pixels, 10.0, draw),
+        "blur of 2 pixels": damage("gaussian-blur", 2.0),
+        "noise of 25 / 255": damage("white-noise", 25.0),
+        "JPEG of quality 10": damage("jpeg", 100 / 10),
     }
 )
 # The score range leaves out this share of the training images at either end.
@@ -32,7 +32,7 @@ def order_kept(network: nn.Module, photographs: Sequence[Photograph], *, seed: i
     kept = dict.fromkeys(OBVIOUS, 0)
     for photograph in photographs:
         draw = np.random.default_rng([seed, *photograph.name.encode()])
-        versions = [photograph.pixels, *(damage(photograph.pixels, draw) for damage in OBVIOUS.values())]
+        versions = [photograph.pixels, *(spoil(photograph.pixels, draw) for spoil in OBVIOUS.values())]
         with torch.inference_mode():
             clean, *damaged = network(from_uint8(np.stack(versions))).tolist()
         for name, score in zip(OBVIOUS, damaged, strict=True):

@@ -157,12 +157,13 @@ def fit_lite0(photographs: Photographs, *, seed: int) -> Fitted:
     unseen_scores = torch.zeros(len(PENALTIES), len(kept), dtype=torch.float64)
     for number, fold in enumerate(folds):
         seen = torch.tensor([example.content not in fold for example in kept])
-        for row, head in enumerate(_heads(features, kept, seen)):
+        for row, head in enumerate(_heads(features, kept, seen, penalties=PENALTIES)):
             unseen_scores[row, ~seen] = head.scores(features[~seen])
         print(f"fold {number + 1} of {len(folds)}")
     correlations = [_srocc(scores, kept) for scores in unseen_scores]
     best = max(range(len(PENALTIES)), key=correlations.__getitem__)
-    head = _heads(features, kept, torch.ones(len(kept), dtype=torch.bool))[best]
+    everything = torch.ones(len(kept), dtype=torch.bool)
+    (head,) = _heads(features, kept, everything, penalties=[PENALTIES[best]])
     module = head.module()
     return Fitted(
         network=nn.Sequential(network, module),
@@ -243,10 +244,12 @@ def write(fitted: Fitted, photographs: Photographs, *, metric: str, folder: Path
     return path
 
 
-def _heads(features: Tensor, examples: Sequence[Example], seen: Tensor) -> list[LinearHead]:
+def _heads(
+    features: Tensor, examples: Sequence[Example], seen: Tensor, *, penalties: Sequence[float]
+) -> list[LinearHead]:
     chosen = [example for example, kept in zip(examples, seen.tolist(), strict=True) if kept]
     targets = torch.tensor([example.target for example in chosen], dtype=torch.float64)
-    return fit_linear_heads(features[seen], targets, torch.from_numpy(balanced(chosen)), penalties=PENALTIES)
+    return fit_linear_heads(features[seen], targets, torch.from_numpy(balanced(chosen)), penalties=penalties)
 
 
 def _srocc(scores: Tensor, examples: Sequence[Example]) -> float:
