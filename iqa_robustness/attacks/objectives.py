@@ -120,12 +120,14 @@ class Objective:
             self.clean_values = self.values(self.clean)
         return self.clean_values.clone()
 
-    def values(self, candidates: Tensor, rows: Tensor | None = None) -> Tensor:
+    def values(self, candidates: Tensor, rows: Tensor | None = None, *, rounded: bool = True) -> Tensor:
         """Query candidates, made admissible first; the best of each image is remembered.
 
         Args:
             candidates: (M, 3, H, W), any values.
             rows: (M,) int64, the image each candidate belongs to, in any order and number; all in order when None.
+            rounded: False to ask about the candidates in floating point, inside the budget but off the 8-bit grid, as
+                published attacks do that probe with steps below one level. No such candidate is remembered.
 
         Returns:
             (M,) values; `draws` forwards each. Candidates whose image has no budget left are not evaluated: −inf.
@@ -135,7 +137,8 @@ class Objective:
             AttackContractError: a candidate holds NaN, or candidates and rows differ in number.
         """
         candidates = self._checked(candidates, rows)
-        images = self.budget.admit(candidates, self.clean if rows is None else self.clean[rows])
+        originals = self.clean if rows is None else self.clean[rows]
+        images = (self.budget.admit if rounded else self.budget.project)(candidates, originals)
         able = self._affordable(rows)
         if able is None:
             values = self._evaluate(images, rows)
@@ -143,7 +146,8 @@ class Objective:
             every = self._every_row() if rows is None else rows
             values = torch.full((len(images),), -torch.inf, device=images.device)
             values[able] = self._evaluate(images[able], every[able])
-        self._remember(images, values, rows)
+        if rounded:
+            self._remember(images, values, rows)
         return values
 
     def values_and_gradients(self, images: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:

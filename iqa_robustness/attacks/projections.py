@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,10 +13,12 @@ from torch import Tensor
 
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.images import quantize
-from iqa_robustness.similarity import linf
+from iqa_robustness.similarity import l0, l2, linf, ssim
 
 # float32 noise of k/255 differences; a real violation is at least one level, 1/255.
 _LEVEL_SLACK = 1e-3
+# Halvings of the segment between the clean image and the wished one: its 4096th part is below one 8-bit level.
+_HALVINGS = 12
 
 
 class Budget(ABC):
@@ -73,3 +77,145 @@ class Linf(Budget):
     def limit(self) -> float:
         """`epsilon`."""
         return self.epsilon
+
+
+class Shrinking(Budget):
+    """A budget around the clean image that is kept by shrinking the whole perturbation."""
+
+    def project(self, images: Tensor, clean: Tensor) -> Tensor:
+        """The allowed point of the segment to the clean image that is farthest from it, found by bisection."""
+        return self._shrunk(images.clamp(0, 1), clean, lambda image: image)
+
+    def admit(self, images: Tensor, clean: Tensor) -> Tensor:
+        """The same among rounded points: each candidate is measured as the 8-bit image that it would be."""
+        return self._shrunk(images.clamp(0, 1), clean, quantize)
+
+    def _shrunk(self, images: Tensor, clean: Tensor, held: Callable[[Tensor], Tensor]) -> Tensor:
+        wished = held(images)
+        outside = self.violations(wished, clean)
+        if not bool(outside.any()):
+            return wished
+        change = images - clean
+        allowed = torch.where(_each(outside), clean, wished)
+        low = (~outside).to(images.dtype)
+        width = torch.full_like(low, 0.5)
+        for _ in range(_HALVINGS):
+            candidate = held(clean + _each((low + width).clamp(max=1)) * change)
+            inside = ~self.violations(candidate, clean)
+            allowed = torch.where(_each(inside), candidate, allowed)
+            low = torch.where(inside, (low + width).clamp(max=1), low)
+            width = width / 2
+        return allowed
+
+
+@dataclass(frozen=True, kw_only=True)
+class L2(Shrinking):
+    """The Euclidean norm of the change is at most `epsilon`, over all values of an image, in units of 1."""
+
+    restriction: ClassVar[str] = "l2"
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        if not (self.epsilon >= 0 and math.isfinite(self.epsilon)):
+            raise ConfigurationError(f"epsilon must be finite and not negative, got {self.epsilon}")
+
+    def project(self, images: Tensor, clean: Tensor) -> Tensor:
+        """Scale the change to the ball, then clamp to [0, 1], which only shortens it."""
+        change = images - clean
+        length = l2(images, clean).clamp(min=torch.finfo(images.dtype).tiny)
+        return (clean + change * _each((self.epsilon / length).clamp(max=1))).clamp_(0, 1)
+
+    def size(self, images: Tensor, clean: Tensor) -> Tensor:
+        """Euclidean norm of the change, in units of 1."""
+        return l2(images, clean)
+
+    @property
+    def limit(self) -> float:
+        """`epsilon`."""
+        return self.epsilon
+
+
+@dataclass(frozen=True, kw_only=True)
+class Psnr(Shrinking):
+    """The PSNR to the clean image is at least `least` dB. `size` and `limit` are root mean square changes."""
+
+    restriction: ClassVar[str] = "psnr"
+    least: float
+
+    def __post_init__(self) -> None:
+        if not (self.least > 0 and math.isfinite(self.least)):
+            raise ConfigurationError(f"the least PSNR must be positive and finite, in dB, got {self.least}")
+
+    def project(self, images: Tensor, clean: Tensor) -> Tensor:
+        """Scale the change to the ball, then clamp to [0, 1], which only shortens it."""
+        return L2(epsilon=self.limit * math.sqrt(clean[0].numel()) if len(clean) else 0).project(images, clean)
+
+    def size(self, images: Tensor, clean: Tensor) -> Tensor:
+        """Root mean square change of a value, in units of 1."""
+        return l2(images, clean) / math.sqrt(clean[0].numel()) if len(clean) else l2(images, clean)
+
+    @property
+    def limit(self) -> float:
+        """The root mean square change that gives `least` dB."""
+        return float(10 ** (-self.least / 20))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ssim(Shrinking):
+    """The SSIM to the clean image is at least `least`. `size` and `limit` are 1 − SSIM. Images from 7 × 7 pixels."""
+
+    restriction: ClassVar[str] = "ssim"
+    least: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.least <= 1:
+            raise ConfigurationError(f"the least SSIM must lie in (0, 1], got {self.least}")
+
+    def size(self, images: Tensor, clean: Tensor) -> Tensor:
+        """1 − SSIM, see `similarity.ssim`."""
+        return 1 - ssim(images, clean)
+
+    @property
+    def limit(self) -> float:
+        """1 − `least`."""
+        return 1 - self.least
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pixels(Budget):
+    """At most `count` pixels may change, to any colour."""
+
+    restriction: ClassVar[str] = "l0"
+    count: int
+
+    def __post_init__(self) -> None:
+        if self.count < 0:
+            raise ConfigurationError(f"the number of pixels must not be negative, got {self.count}")
+
+    def project(self, images: Tensor, clean: Tensor) -> Tensor:
+        """Keep the `count` pixels with the largest changes (Euclidean over the channels), the first of equal ones."""
+        images = images.clamp(0, 1)
+        if not images.numel():
+            return images
+        change = (images - clean).square().sum(dim=1).flatten(1)
+        order = change.sort(dim=1, descending=True, stable=True).indices[:, : self.count]
+        kept = torch.zeros_like(change, dtype=torch.bool).scatter_(1, order, True)
+        return torch.where(kept.view(len(images), 1, *images.shape[2:]), images, clean)
+
+    def admit(self, images: Tensor, clean: Tensor) -> Tensor:
+        """The same, rounded to 8 bits."""
+        return self.project(quantize(images), clean)
+
+    def size(self, images: Tensor, clean: Tensor) -> Tensor:
+        """Number of pixels that differ in any channel."""
+        return l0(images, clean)
+
+    @property
+    def limit(self) -> float:
+        """`count`."""
+        return float(self.count)
+
+
+def _each(values: Tensor) -> Tensor:
+    """(N,) to (N, 1, 1, 1)."""
+    return values[:, None, None, None]

@@ -126,11 +126,11 @@ def planned(
     result = Plan()
     for metric in _metrics(profile, user, suite):
         queries_only = scenario != "clean" and metrics.access(metric, load=load) == "query-only"
-        for defense in _both(defenses.registry, user.defense, suite.defense):
+        for defense in _both(defenses.registry, user.defense, suite.defense, profile.defenses):
             kind = defenses.registry.resolve(defense).kind
             if kind not in KINDS[scenario]:
                 continue
-            for attack, strength in _attacks(scenario, user, suite):
+            for attack, strength in _attacks(scenario, profile, user, suite):
                 dear = kind == "certified" and _cut_certified(profile, user, strength)
                 if dear or _cut(profile, user, metric, defense, attack, strength):
                     continue
@@ -184,13 +184,13 @@ def _metrics(profile: Profile, user: Selection, suite: Selection) -> list[str]:
     return _matching(metrics.registry, suite.metric) if suite.metric else sorted(profile.metrics)
 
 
-def _attacks(scenario: str, user: Selection, suite: Selection) -> list[tuple[str, str]]:
+def _attacks(scenario: str, profile: Profile, user: Selection, suite: Selection) -> list[tuple[str, str]]:
     if scenario == "clean":
         # Whoever names an attack or a strength asks for cells that have one.
         return [] if user.attack or user.strength else [("", "")]
     return [
         (attack, strength)
-        for attack in _both(attacks.registry, user.attack, suite.attack)
+        for attack in _both(attacks.registry, user.attack, suite.attack, profile.attacks)
         for strength in attacks.STRENGTHS
         if _chosen(strength, user.strength) and _chosen(strength, suite.strength)
     ]
@@ -215,9 +215,9 @@ def _cut_certified(profile: Profile, user: Selection, strength: str) -> bool:
     )
 
 
-def _both(registry: Registry, user: Patterns, suite: Patterns) -> list[str]:  # type: ignore[type-arg]
-    """Names that the user's patterns select and the suite's admit."""
-    named = _matching(registry, user or suite)
+def _both(registry: Registry, user: Patterns, suite: Patterns, usual: Patterns) -> list[str]:  # type: ignore[type-arg]
+    """Names that the user's patterns select and the suite's admit; the profile's usual ones where neither names any."""
+    named = _matching(registry, user or suite or usual)
     return [name for name in named if _chosen(name, suite)]
 
 

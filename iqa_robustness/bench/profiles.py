@@ -30,7 +30,8 @@ class Profile:
     queries: score queries an image.
     n0, n: samples of certified defenses.
     draws: forward passes averaged for one value of a stochastic target (EOT).
-    metrics: run when no `--iqa-metric` is given.
+    metrics, attacks, defenses: run where neither the user nor the suite names one; all registered attacks or defenses
+        when empty.
     limits: cuts for slow metrics.
     certified_strengths: of attacks on certified defenses, which are dear, where the user names none; all when empty.
     """
@@ -45,6 +46,8 @@ class Profile:
     n: int
     draws: int
     metrics: tuple[str, ...] = ("compact", "lite0")
+    attacks: tuple[str, ...] = ()
+    defenses: tuple[str, ...] = ()
     limits: dict[str, Limit] = field(default_factory=dict)
     certified_strengths: tuple[str, ...] = ()
 
@@ -69,6 +72,8 @@ _PROFILES = {
             n0=20,
             n=200,
             draws=2,
+            attacks=("ifgsm", "square"),
+            defenses=("flip", "jpeg", "ms", "none"),
             limits={
                 "lite0": Limit(images=8, attacks=("ifgsm",), defenses=("none", "flip", "jpeg"), strengths=("medium",))
             },

@@ -10,8 +10,15 @@ from iqa_robustness.bench.pair import Pair, Subject
 from iqa_robustness.bench.sources import Clean
 from iqa_robustness.bench.stages import Stages
 
-REFERENCE = "iqa_robustness.metrics.planted:Vulnerable"
+# A budget of a few pixels cannot move a mean over all of them.
+_REFERENCES = {"l0": "iqa_robustness.metrics.planted:VulnerableToPixels"}
+_REFERENCE = "iqa_robustness.metrics.planted:Vulnerable"
 PROOF_IMAGES = 8
+
+
+def reference_for(attack: Attack) -> str:
+    """The planted metric that an attack has to move, by what the attack may change."""
+    return _REFERENCES.get(attack.restriction, _REFERENCE)
 
 
 def prove(attack: Attack, cell: Cell, clean: Clean, stages: Stages) -> dict[str, Any]:
@@ -26,7 +33,7 @@ def prove(attack: Attack, cell: Cell, clean: Clean, stages: Stages) -> dict[str,
         JSON for the record: the reference's name, the store digest, and each image's gain in per cent of its range,
         with its content.
     """
-    pair = Pair(Subject(REFERENCE, device=stages.numerics.device), "none", n0=cell.n0, n=cell.n)
+    pair = Pair(Subject(reference_for(attack), device=stages.numerics.device), "none", n0=cell.n0, n=cell.n)
     entry = stages.adversarial(attack, pair, clean, adaptive=False, goal=cell.goal, cell=cell.document)
     columns = stages.values(entry)
     return {

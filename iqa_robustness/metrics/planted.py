@@ -38,8 +38,28 @@ class Vulnerable(Metric):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) to (N,)."""
-        weights = F.interpolate(self.signs, size=images.shape[-2:], mode="nearest")
+        weights = F.interpolate(self.signs, size=images.shape[-2:], mode="nearest").to(images.dtype)
         return 50 + 100 * self.slope * ((images - 0.5) * weights).mean(dim=(1, 2, 3))
+
+
+class VulnerableToPixels(Vulnerable):
+    """The same checkered weight, summed instead of averaged: one pixel moves the score, whatever the image's size.
+
+    f(x) = 50 + 100 · slope · sum(w ⊙ (x − ½)): a pixel that goes from black to white, or back, in the channels' own
+    directions moves it by up to 3 · slope of the range. It proves attacks that may change a few pixels only.
+    """
+
+    spec = MetricSpec(
+        name="planted-vulnerable-to-pixels",
+        score_range=(0.0, 100.0),
+        input_policy="any size of at least 8 × 8 pixels",
+    )
+    slope = 0.02
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) to (N,)."""
+        # In float64: the sum runs over a hundred thousand values, and a pixel has to show in it.
+        return ((super().forward(images.double()) - 50) * images[0].numel() + 50).to(images.dtype)
 
 
 class Robust(Metric):

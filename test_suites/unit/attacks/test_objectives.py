@@ -10,47 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iqa_robustness.attacks.objectives import LOWER, RAISE, BudgetExhausted, Shift, Towards
+from iqa_robustness.attacks.objectives import LOWER, RAISE, BudgetExhausted, Towards
 from iqa_robustness.errors import AttackContractError, NonFiniteScoreError, ScoreShapeError
-from iqa_robustness.metrics.base import MetricSpec
 from iqa_robustness.streams import Streams
-
-BETTER = MetricSpec(name="up", score_range=(10.0, 60.0))
-WORSE = MetricSpec(name="down", score_range=(-1.0, 3.0), higher_is_better=False)
-
-
-# --- goals ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("goal", "spec", "expected"),
-    [
-        (RAISE, BETTER, [20 / 50, 30 / 50]),
-        (LOWER, BETTER, [-20 / 50, -30 / 50]),
-        (RAISE, WORSE, [-20 / 4, -30 / 4]),
-        (LOWER, WORSE, [20 / 4, 30 / 4]),
-        (Towards(score=24.0), BETTER, [-4 / 50, -6 / 50]),
-        (Towards(score=24.0), WORSE, [-4 / 4, -6 / 4]),
-    ],
-)
-def test_values_are_what_the_attacker_wants_in_units_of_the_range(
-    goal: object, spec: MetricSpec, expected: list
-) -> None:
-    assert goal.values(torch.tensor([20.0, 30.0]), spec).tolist() == pytest.approx(expected, rel=1e-6)
-
-
-@pytest.mark.parametrize("spec", [BETTER, WORSE])
-def test_raising_and_lowering_are_exact_opposites(spec: MetricSpec) -> None:
-    scores = torch.linspace(-50, 50, 11)
-    assert torch.equal(RAISE.values(scores, spec), -LOWER.values(scores, spec))
-    assert Shift() == RAISE
-
-
-def test_a_shift_is_never_finished_and_a_target_is_within_its_tolerance() -> None:
-    values = torch.tensor([-0.011, -0.01, -0.002, 0.0])
-    assert not RAISE.reached(values).any()
-    assert Towards(score=1.0, tolerance=0.01).reached(values).tolist() == [False, True, True, True]
-
 
 # --- counters -------------------------------------------------------------------------------------------------------
 
@@ -201,6 +163,20 @@ def test_an_unaffordable_candidate_is_never_the_best(toys: SimpleNamespace) -> N
     with pytest.raises(BudgetExhausted):
         objective.values(clean + 4 / 255)
     assert objective.forwards.tolist() == [2, 2]
+
+
+def test_a_query_in_floating_point_is_paid_for_kept_in_the_budget_and_not_remembered(toys: SimpleNamespace) -> None:
+    clean = toys.pictures(2)
+    objective = toys.objective(toys.Broken(lambda images: images.double().mean(dim=(1, 2, 3)).float()), clean)
+    base = objective.query_clean()
+    small = objective.values(clean + 0.2 / 255, rounded=False)
+    assert torch.allclose(small - base, torch.tensor(0.2 / 255), atol=2e-5)
+    assert torch.equal(objective.values(clean + 0.2 / 255), base)  # an 8-bit image cannot hold so little
+    far = objective.values(clean[[1]] + 1, torch.tensor([1]), rounded=False)
+    reach = objective.budget.project(clean + 1, clean)[1].mean()
+    assert float(far) == pytest.approx(float(reach), rel=1e-6)
+    assert torch.equal(objective.best, clean)
+    assert objective.forwards.tolist() == [3, 4]
 
 
 def test_of_the_images_gradients_were_taken_at_the_best_is_remembered_as_it_was(toys: SimpleNamespace) -> None:

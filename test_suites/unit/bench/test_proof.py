@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from torch import Tensor
 
 from iqa_robustness import attacks, datasets
+from iqa_robustness.attacks.base import Attack, AttackAccess
+from iqa_robustness.attacks.objectives import Objective
+from iqa_robustness.attacks.projections import Pixels
 from iqa_robustness.attacks.square import Square
 from iqa_robustness.bench.cell import Cell
 from iqa_robustness.bench.devices import Numerics
-from iqa_robustness.bench.proof import PROOF_IMAGES, REFERENCE, prove
+from iqa_robustness.bench.proof import PROOF_IMAGES, prove, reference_for
 from iqa_robustness.bench.sources import Clean, stored_pixels
 from iqa_robustness.bench.stages import Stages
 from iqa_robustness.datasets.base import view
 from iqa_robustness.images import from_uint8
 from iqa_robustness.metrics.planted import Vulnerable
 from iqa_robustness.store import Store
+from iqa_robustness.streams import Streams
 
 CELL = Cell(
     metric="compact",
@@ -98,8 +105,41 @@ def test_an_attack_that_does_nothing_proves_nothing(clean: Clean, stages: Stages
 
 
 def test_the_reference_is_named_and_few_images_are_enough() -> None:
-    assert REFERENCE == "iqa_robustness.metrics.planted:Vulnerable"
+    assert reference_for(attacks.create("ifgsm")) == "iqa_robustness.metrics.planted:Vulnerable"
     assert 1 < PROOF_IMAGES <= 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewPixels(Attack):
+    """Paints ten pixels in the colours that raise the planted scores."""
+
+    name: ClassVar[str] = "few-pixels"
+    version: ClassVar[int] = 1
+    access: ClassVar[AttackAccess] = "black-box"
+    restriction: ClassVar[str] = "l0"
+    varied_parameter: ClassVar[str] = "paper"
+    strengths: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    @property
+    def budget(self) -> Pixels:
+        return Pixels(count=10)
+
+    def run(self, objective: Objective, images: Tensor, streams: Streams) -> Tensor:
+        painted = images.clone()
+        colours = (Vulnerable().signs[0, :, 0, 0] > 0).to(images.dtype)
+        painted[:, :, 0, :10] = colours[:, None]
+        objective.values(painted)
+        return painted
+
+
+def test_an_attack_on_a_few_pixels_is_proved_on_a_sum_since_no_mean_can_show_it(clean: Clean, stages: Stages) -> None:
+    attack = FewPixels()
+    assert reference_for(attack) == "iqa_robustness.metrics.planted:VulnerableToPixels"
+    proof = prove(attack, CELL, clean, stages)
+    assert proof["reference"] == "planted-vulnerable-to-pixels"
+    assert min(proof["gains"]) > 3  # per cent; the gate asks for 1
+    mean = attack(Vulnerable(), clean.batch(range(3)))
+    assert float((mean.values - mean.clean_values).max()) < 0.1
 
 
 def change(**fields: Any) -> Cell:

@@ -15,10 +15,18 @@ from iqa_robustness.attacks.ifgsm import IFGSM
 from iqa_robustness.attacks.objectives import LOWER
 from iqa_robustness.attacks.square import Square
 from iqa_robustness.datasets.base import view
-from iqa_robustness.metrics.planted import Clamped, Constant, MaskedGradient, Robust, Rounded, Vulnerable
+from iqa_robustness.metrics.planted import (
+    Clamped,
+    Constant,
+    MaskedGradient,
+    Robust,
+    Rounded,
+    Vulnerable,
+    VulnerableToPixels,
+)
 from iqa_robustness.metrics.scoring import Scorer
 
-ALL = (Vulnerable, Robust, Constant, Rounded, Clamped, MaskedGradient)
+ALL = (Vulnerable, VulnerableToPixels, Robust, Constant, Rounded, Clamped, MaskedGradient)
 FIRST_ROWS = [[1, -1, -1, -1, 1, 1, -1, -1], [1, 1, 1, -1, 1, -1, -1, 1], [-1, 1, 1, 1, -1, -1, 1, -1]]
 SIZES = [(48, 64), (8, 8), (33, 47), (224, 224), (9, 300)]
 
@@ -172,3 +180,12 @@ def test_the_masked_gradient_is_zero_and_finite_while_the_score_is_the_vulnerabl
     assert torch.isfinite(gradients).all()
     # Queries still answer.
     assert Square(queries=50)(MaskedGradient(), photographs[:2]).responded.all()
+
+
+@pytest.mark.parametrize("size", [(48, 64), (192, 256)])
+def test_one_pixel_moves_the_sum_alike_in_small_and_large_images(size: tuple[int, int]) -> None:
+    metric, images = VulnerableToPixels(), greys(1, size)
+    moved = images.clone()
+    moved[0, :, -1, -1] = (Vulnerable().signs[0, :, -1, -1] > 0).float()
+    by = (moved - images)[0, :, -1, -1].abs().sum()
+    assert float(metric(moved) - metric(images)) == pytest.approx(float(100 * 0.02 * by), abs=0.02)
