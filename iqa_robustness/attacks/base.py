@@ -94,6 +94,7 @@ class Attack(ABC):
         max_forwards: int | None = None,
         micro_batch: int = 4,
         key: str = "",
+        references: Tensor | None = None,
     ) -> AttackResult:
         """Attack a metric, or a defended metric (then the attack is adaptive).
 
@@ -110,6 +111,8 @@ class Attack(ABC):
             max_forwards: forward passes each image may spend at most; the attack ends there with its best.
             micro_batch: rows of every forward pass.
             key: what else the randomness may depend on, usually a store key.
+            references: (N, 3, H, W) of the same kind, what a full-reference metric compares each image with; the
+                image itself, rounded, when None.
 
         Raises:
             CapabilityError: a white-box attack on a query-only metric.
@@ -132,6 +135,7 @@ class Attack(ABC):
                 draws=draws,
                 max_forwards=max_forwards,
                 reserve=self._reserve,
+                references=None if references is None else checked_images(references.detach(), what="references"),
             )
             self._check_affordable(objective)
             result, values = self._search(objective, streams.fork("attack"))

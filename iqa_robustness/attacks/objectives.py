@@ -81,6 +81,7 @@ class Objective:
         draws: forward passes averaged into one value (expectation over transformation); 1 for deterministic metrics.
         max_forwards: forward passes each image may spend, None for no limit.
         reserve: queries of each image that `values` and `values_and_gradients` leave unspent, for the final check.
+        references: (N, 3, H, W), what a full-reference metric compares each image with; the clean image when None.
     """
 
     def __init__(
@@ -94,10 +95,13 @@ class Objective:
         draws: int = 1,
         max_forwards: int | None = None,
         reserve: int = 0,
+        references: Tensor | None = None,
     ) -> None:
         count, device = len(clean), clean.device
         self.scorer, self.goal, self.budget, self.streams = scorer, goal, budget, streams
         self.clean = clean
+        full_reference = scorer.metric.spec.full_reference
+        self.references = (clean if references is None else references) if full_reference else None
         self.draws = draws if scorer.metric.spec.stochastic else 1
         self.max_forwards, self.reserve = max_forwards, reserve
         self.forwards = torch.zeros(count, dtype=torch.int64, device=device)
@@ -154,7 +158,8 @@ class Objective:
         """Values (M,) and gradients (M, 3, H, W) at floating-point images.
 
         `draws` forwards and backwards an image, averaged. A gradient that is not finite is flagged and becomes zero.
-        The best iterate is remembered; the template scores its rounded form at the end.
+        The best iterate is remembered; the template scores its rounded form at the end. A distance has no slope where
+        it is least: of an image that is its own reference, both are taken half a level beside it.
 
         Args:
             images: (M, 3, H, W) in [0, 1].
@@ -169,9 +174,12 @@ class Objective:
             raise BudgetExhausted
         every = self._every_row() if rows is None else rows
         streams = self.streams if rows is None else self.streams.select(rows)
+        references = self._references(rows)
+        if references is not None:
+            images = self._beside(images, references, rows)
         values, gradients = torch.zeros(len(images), device=images.device), torch.zeros_like(images)
         for _ in range(self.draws):
-            scores, slopes = self.scorer.scores_and_gradients(images, streams=streams)
+            scores, slopes = self.scorer.scores_and_gradients(images, streams=streams, references=references)
             values += self.goal.values(scores, self.scorer.metric.spec) / self.draws
             gradients += self._in_goal_units(scores, slopes) / self.draws
         self.forwards[every] += self.draws
@@ -218,6 +226,16 @@ class Objective:
             )
         return images.detach().to(self.clean.dtype)
 
+    def _references(self, rows: Tensor | None) -> Tensor | None:
+        return self.references if self.references is None or rows is None else self.references[rows]
+
+    def _beside(self, images: Tensor, references: Tensor, rows: Tensor | None) -> Tensor:
+        same = (images == references).flatten(1).all(dim=1)
+        streams = self.streams if rows is None else self.streams.select(rows)
+        moved = images + streams.fork("beside").signs(*images.shape[1:]) / 510
+        moved = self.budget.project(moved, self.clean if rows is None else self.clean[rows])
+        return torch.where(same[:, None, None, None], moved, images)
+
     def _every_row(self) -> Tensor:
         return torch.arange(len(self.clean), device=self.clean.device)
 
@@ -238,8 +256,9 @@ class Objective:
         values = torch.zeros(len(images), device=images.device)
         for turn in self._turns(rows):
             streams = self.streams if rows is None else self.streams.select(rows[turn])
+            references = self._references(None if rows is None else rows[turn])
             for _ in range(self.draws):
-                scores = self.scorer.scores(images[turn], streams=streams)
+                scores = self.scorer.scores(images[turn], streams=streams, references=references)
                 values[turn] += self.goal.values(scores, self.scorer.metric.spec) / self.draws
         self.forwards.index_add_(0, every, torch.full_like(every, self.draws))
         self._note_response(values, rows)

@@ -52,6 +52,10 @@ class Clean(Source):
         """Read from the data set."""
         return self.view.batch(rows)
 
+    def references(self, rows: range) -> Tensor:
+        """What full-reference metrics compare these rows with; the images themselves where the data set has none."""
+        return self.view.references(rows)
+
 
 class Stored(Source):
     """Images of a store entry: a tar of PNG files named by their place."""

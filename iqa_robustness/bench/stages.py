@@ -120,7 +120,8 @@ class Stages:
             for rows in self._chunks(source, f"scores of {pair.subject.name} behind {pair.defense_name}"):
                 images, originals = (self._on_device(s.batch(rows)) for s in (source, clean))
                 streams = Streams(f"{key.digest}/{seed}", [source.ids[r] for r in rows], device=self.numerics.device)
-                parts.append(self._scored(pair, images, originals, streams))
+                references = self._references(pair.subject.metric, clean, rows)
+                parts.append(self._scored(pair, images, originals, streams, references))
             return {_VALUES: _pack(_joined(parts))}
 
         return _unpack(self._stage(f"scores of {pair.subject.name}", Key(document), compute))
@@ -139,6 +140,7 @@ class Stages:
                 result = attack(
                     metric,
                     self._on_device(clean.batch(rows)),
+                    references=self._references(metric, clean, rows),
                     seed=key.document["seed"],
                     ids=[clean.ids[row] for row in rows],
                     goal=RAISE if key.document["goal"] == "raise" else LOWER,
@@ -171,12 +173,14 @@ class Stages:
             shutil.rmtree(scratch, ignore_errors=True)
             raise
 
-    def _scored(self, pair: Pair, images: Tensor, originals: Tensor, streams: Streams) -> Columns:
+    def _scored(
+        self, pair: Pair, images: Tensor, originals: Tensor, streams: Streams, references: Tensor | None
+    ) -> Columns:
         guarded, size = pair.guarded, self.numerics.micro_batch
         unknown = np.full(len(images), np.nan)
         columns: Columns = {"ssim_purified": unknown, "psnr_purified": unknown}
         if isinstance(guarded, SmoothedMetric):
-            found = guarded.certify(images, streams=streams, micro_batch=size)
+            found = guarded.certify(images, streams=streams, micro_batch=size, references=references)
             for name in ("scores", "lower", "upper", "radius", "abstained", "draws"):
                 columns[name] = _array(getattr(found, name))
             return columns
@@ -185,7 +189,8 @@ class Stages:
             if pair.defense.keeps_geometry:
                 columns["ssim_purified"] = _array(ssim(originals, images))
                 columns["psnr_purified"] = _array(psnr(originals, images))
-        columns["scores"] = _array(Scorer(metric=guarded.metric, micro_batch=size).scores(images, streams=streams))
+        scorer = Scorer(metric=guarded.metric, micro_batch=size)
+        columns["scores"] = _array(scorer.scores(images, streams=streams, references=references))
         return columns
 
     def _stage(self, label: str, key: Key, compute: Callable[[Key], dict[str, bytes | Path]]) -> Entry:
@@ -217,6 +222,9 @@ class Stages:
             self.progress(stage, start, total)
             yield range(start, min(start + size, total))
         self.progress(stage, total, total)
+
+    def _references(self, metric: Metric, clean: Clean, rows: range) -> Tensor | None:
+        return self._on_device(clean.references(rows)) if metric.spec.full_reference else None
 
     def _on_device(self, images: Tensor) -> Tensor:
         return images.to(self.numerics.device)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from iqa_robustness.errors import DatasetError, Where
 from iqa_robustness.images import fit_pixels, from_uint8
 
 # Every stage of a cell reads the same images again; this many bytes of them stay decoded.
@@ -49,10 +50,12 @@ class Dataset(ABC):
 
     name: as given to `datasets.load`.
     mos_kind: `human`, or `pseudo` when scores come from a formula; a pseudo MOS is labelled wherever it is shown.
+    has_references: the undistorted picture of every sample is known; full-reference metrics compare with it.
     """
 
     name: str
     mos_kind: MosKind
+    has_references: bool = False
 
     @property
     @abstractmethod
@@ -67,6 +70,10 @@ class Dataset(ABC):
     @abstractmethod
     def pixels(self, index: int) -> np.ndarray:
         """(H, W, 3) uint8 RGB of one sample. Raises ImageReadError."""
+
+    def reference_pixels(self, index: int) -> np.ndarray:
+        """(H, W, 3) uint8 RGB of a sample's undistorted picture; the sample's own without `has_references`."""
+        return self.pixels(index)
 
     def __len__(self) -> int:
         """The number of samples."""
@@ -105,6 +112,11 @@ class View(Dataset):
         """The base's kind of score."""
         return self.base.mos_kind
 
+    @property
+    def has_references(self) -> bool:  # type: ignore[override]
+        """Whether the base has references."""
+        return self.base.has_references
+
     @cached_property
     def items(self) -> Sequence[Item]:
         """The chosen samples."""
@@ -123,6 +135,29 @@ class View(Dataset):
     @cached_property
     def _kept_pixels(self) -> Callable[[int], np.ndarray]:
         return lru_cache(maxsize=max(1, _KEPT_BYTES // (self.size[0] * self.size[1] * 3)))(self._fitted)
+
+    def reference_pixels(self, index: int) -> np.ndarray:
+        """(height, width, 3) uint8 RGB: the reference, scaled and cut as its sample is.
+
+        Raises:
+            DatasetError: it has another size than its sample, so that their pixels do not correspond.
+        """
+        chosen = self.chosen[index]
+        reference, own = self.base.reference_pixels(chosen), self.base.pixels(chosen)
+        if reference.shape != own.shape:
+            sizes = [f"{pixels.shape[0]} x {pixels.shape[1]}" for pixels in (own, reference)]
+            raise DatasetError(
+                f"the image has {sizes[0]} pixels, its reference {sizes[1]}",
+                where=Where(dataset=self.name, image=self.items[index].id),
+                fix="give the reference of the same size",
+            )
+        return fit_pixels(reference, *self.size)
+
+    def references(self, rows: range) -> Tensor:
+        """(len(rows), 3, height, width) float32 on the grid k/255: what full-reference metrics compare with."""
+        if not self.has_references:
+            return self.batch(rows)
+        return torch.stack([from_uint8(self.reference_pixels(row)) for row in rows])
 
     def _fitted(self, index: int) -> np.ndarray:
         pixels = fit_pixels(self.base.pixels(self.chosen[index]), *self.size)

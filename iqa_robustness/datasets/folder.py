@@ -25,7 +25,8 @@ class Folder(Dataset):
 
     The table: `PATH/mos.csv`, or the only csv file in PATH. Its columns: `file` (or `image`, `image_name`, `name`),
     relative to PATH or to PATH/images; `mos` (or `MOS`, `score`), higher is better; `content`, the source scene:
-    without it each image is its own; `mos_kind`, `human` (as without it) or `pseudo`, the same in every row.
+    without it each image is its own; `mos_kind`, `human` (as without it) or `pseudo`, the same in every row;
+    `reference`, the file of the undistorted picture, of the same size; in every row or in none.
     An id is the file as listed, without its extension.
 
     Constructing reads the table and looks whether the files exist; pixels are decoded one image at a time, and files
@@ -44,6 +45,7 @@ class Folder(Dataset):
         self._table = self._find_table()
         self._items: list[Item] = []
         self._files: list[Path] = []
+        self._references: list[Path] = []
         kinds: set[str] = set()
         lines: dict[object, int] = {}
         for line, row in self._rows():
@@ -59,9 +61,12 @@ class Folder(Dataset):
             kinds.add(row.get("mos_kind", "") or "human")
             self._items.append(item)
             self._files.append(file)
+            if "reference" in row:
+                self._references.append(self._locate(PurePosixPath(self._cell(row, ("reference",), line)), line))
         if not self._items:
             raise self._fault("the table lists no image", "add a row for each image: its file and its score")
         self.mos_kind = self._kind(kinds)
+        self.has_references = bool(self._references)
         self._digest = ""
         self._unlisted = -1
 
@@ -72,16 +77,18 @@ class Folder(Dataset):
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) over every row's id, score, content and the SHA-256 of its file's bytes.
+        """SHA-256 (hex) over every row's id, score, content and the SHA-256 of its file's bytes, its reference's too.
 
         Raises:
             ImageReadError: a file has gone since.
         """
         if not self._digest:
-            rows = [
+            rows: list[tuple[str | float, ...]] = [
                 (item.id, item.mos, item.content, self._file_digest(file))
                 for item, file in zip(self._items, self._files, strict=True)
             ]
+            if self._references:
+                rows = [(*row, self._file_digest(file)) for row, file in zip(rows, self._references, strict=True)]
             self._digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
         return self._digest
 
@@ -89,17 +96,24 @@ class Folder(Dataset):
     def unlisted(self) -> int:
         """How many image files lie in the folder that no row lists; they are ignored."""
         if self._unlisted < 0:
-            listed = {file.resolve() for file in self._files}
+            listed = {file.resolve() for file in (*self._files, *self._references)}
             found = (file for file in self.root.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
             self._unlisted = sum(file.resolve() not in listed for file in found)
         return self._unlisted
 
     def pixels(self, index: int) -> np.ndarray:
         """(H, W, 3) uint8 RGB of one sample, decoded now. Raises ImageReadError, which names the file."""
+        return self._read(self._files[index], index)
+
+    def reference_pixels(self, index: int) -> np.ndarray:
+        """(H, W, 3) uint8 RGB of a sample's reference, or of the sample where the table names none."""
+        return self._read((self._references or self._files)[index], index)
+
+    def _read(self, file: Path, index: int) -> np.ndarray:
         try:
-            return read_pixels(self._files[index], name=self._items[index].id)
+            return read_pixels(file, name=self._items[index].id)
         except ImageReadError as error:
-            error.at(dataset=self.name, file=str(self._files[index]))
+            error.at(dataset=self.name, file=str(file))
             raise
 
     def _find_table(self) -> Path:
@@ -143,7 +157,8 @@ class Folder(Dataset):
                         )
                 for cells in reader:
                     if any(cell.strip() for cell in cells):
-                        yield reader.line_num, dict(zip(columns, (cell.strip() for cell in cells), strict=False))
+                        filled = (*(cell.strip() for cell in cells), *[""] * (len(columns) - len(cells)))
+                        yield reader.line_num, dict(zip(columns, filled, strict=False))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DatasetError(
                 f"cannot read the table: {error}",

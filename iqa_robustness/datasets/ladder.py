@@ -25,6 +25,7 @@ class Ladder(Dataset):
 
     name = "ladder"
     mos_kind: MosKind = "pseudo"
+    has_references = True
     VERSION = 1
 
     def __init__(self) -> None:
@@ -53,6 +54,10 @@ class Ladder(Dataset):
         """(384, 512, 3) uint8."""
         reference, level = divmod(index, len(_KEPT_EIGHTHS))
         return self._reduced(self._references[reference], level)
+
+    def reference_pixels(self, index: int) -> np.ndarray:
+        """(384, 512, 3) uint8 of the photograph at its full contrast."""
+        return self._mini.pixels(self._references[index // len(_KEPT_EIGHTHS)])
 
     def _reduced(self, reference: int, level: int) -> np.ndarray:
         centred = self._mini.pixels(reference).astype(np.int64) - _GREY

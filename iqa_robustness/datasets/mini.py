@@ -83,6 +83,7 @@ class Mini(Dataset):
 
     name = "mini"
     mos_kind: MosKind = "pseudo"
+    has_references = True
 
     def __init__(self) -> None:
         self._folder = files("iqa_robustness.datasets") / "bundled" / "mini"
@@ -122,3 +123,7 @@ class Mini(Dataset):
         """(384, 512, 3) uint8 RGB of one sample."""
         content = self._items[index].content
         return level_pixels(self.reference(content), content, self._levels[index])
+
+    def reference_pixels(self, index: int) -> np.ndarray:
+        """(384, 512, 3) uint8 RGB of the sample's untouched photograph."""
+        return self.reference(self._items[index].content)

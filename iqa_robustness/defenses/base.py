@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from iqa_robustness.errors import DefenseContractError, Where
+from iqa_robustness.errors import CapabilityError, DefenseContractError, Where
 from iqa_robustness.metrics.base import Metric, MetricSpec
 from iqa_robustness.streams import Streams
 
@@ -64,10 +64,9 @@ class DefendedMetric(Metric):
             stochastic=metric.spec.stochastic or defense.stochastic,
         )
 
-    def score(self, images: Tensor, streams: Streams | None) -> Tensor:
-        """The undefended metric's scores, with its noise if it has any."""
-        scores: Tensor = self.metric(images, streams=streams) if self.metric.spec.stochastic else self.metric(images)
-        return scores
+    def score(self, images: Tensor, streams: Streams | None, reference: Tensor | None = None) -> Tensor:
+        """The undefended metric's scores, with its noise if it has any, against the reference as it is."""
+        return self.metric.evaluate(images, streams=streams, reference=reference)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,13 +93,25 @@ class Purification(Defense):
 
 
 class PurifiedMetric(DefendedMetric):
-    """f(P(x)): scores the purified image."""
+    """f(P(x)): scores the purified image; a full-reference metric compares it with the reference as it is, f(P(x), r).
+
+    Raises: CapabilityError for a full-reference metric behind a defense that moves pixels.
+    """
 
     defense: Purification
 
-    def forward(self, images: Tensor, *, streams: Streams | None = None) -> Tensor:
+    def __init__(self, metric: Metric, defense: Purification) -> None:
+        super().__init__(metric, defense)
+        if metric.spec.full_reference and not defense.keeps_geometry:
+            raise CapabilityError(
+                f"{defense.name} moves pixels, and the metric compares them with a reference that stays",
+                where=Where(metric=metric.spec.name, defense=defense.name),
+                fix="choose a defense that keeps the geometry",
+            )
+
+    def forward(self, images: Tensor, *, streams: Streams | None = None, reference: Tensor | None = None) -> Tensor:
         """(N, 3, H, W) to (N,). Gradients pass through a differentiable defense, or through its surrogate."""
-        return self.score(self.purified(images, streams=streams), streams)
+        return self.score(self.purified(images, streams=streams), streams, reference)
 
     def purified(self, images: Tensor, *, streams: Streams | None = None) -> Tensor:
         """P(x), checked. Raises DefenseContractError on another number of images, a wrong range or NaN."""

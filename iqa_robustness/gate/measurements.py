@@ -245,6 +245,8 @@ MEASURES: dict[str, MeasureInfo] = {
 """Every measure of a record, by its name in thresholds.yaml."""
 
 _WITH_OPINIONS = ("srocc_clear", "srocc_adv")
+# Without meaning where every clean score is that of an image compared with itself.
+_OF_CLEAN_SCORES = ("srocc_clear", "srocc_adv", "srocc_shift", "rank_flips", "spread", "effect_size")
 _CERTIFIED_ONLY = ("cert_rd", "cert_r", "abstain")
 
 
@@ -264,6 +266,8 @@ def _measurement(name: str, info: MeasureInfo, record: Record) -> Measurement:
     note = "" if images >= needed else f"reported only: {images} images, {needed} are needed to gate on it"
     if name in _WITH_OPINIONS and bool(record.images["mos"].isna().any()):
         note = "not applicable: the data set has no opinion scores"
+    if name in _OF_CLEAN_SCORES and _compares_with_itself(record):
+        note = "not applicable: each image is its own reference, and all clean scores are alike"
     return Measurement(
         name=name,
         title=info.title,
@@ -272,6 +276,11 @@ def _measurement(name: str, info: MeasureInfo, record: Record) -> Measurement:
         gated=not note,
         note=note,
     )
+
+
+def _compares_with_itself(record: Record) -> bool:
+    metric, dataset = record.meta["metric"], record.meta["dataset"]
+    return bool(metric.get("full_reference")) and not dataset["has_references"]
 
 
 def _needed_images(name: str, record: Record) -> int:

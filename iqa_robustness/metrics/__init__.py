@@ -105,10 +105,22 @@ for _entry in (
         licence="MIT",
     ),
     MetricEntry(
+        name="psnr",
+        target="iqa_robustness.metrics.psnr:Psnr",
+        summary="PSNR in dB against the reference (full-reference)",
+        licence="Apache-2.0",
+    ),
+    MetricEntry(
         name="spaq",
         target="iqa_robustness.metrics.spaq:Spaq",
         summary="SPAQ baseline, ResNet-50 over patches, smartphone photographs (weights not included)",
         licence="research and education only",
+    ),
+    MetricEntry(
+        name="ssim",
+        target="iqa_robustness.metrics.ssim:Ssim",
+        summary="structural similarity to the reference (full-reference)",
+        licence="Apache-2.0",
     ),
 ):
     registry.register(_entry)
@@ -117,7 +129,7 @@ registry.register_family(
         entry=MetricEntry(
             name="pyiqa",
             target="iqa_robustness.metrics.pyiqa_adapter:PyIQA",
-            summary="a no-reference metric of IQA-PyTorch (extra pyiqa, non-commercial; weights not included)",
+            summary="a metric of IQA-PyTorch (extra pyiqa, non-commercial; weights not included)",
             licence="PolyForm-Noncommercial-1.0.0",
         ),
         catalogue="iqa_robustness.metrics.pyiqa_table",
@@ -144,7 +156,7 @@ def create(name: str, *, device: torch.device | str = "cpu", **options: Any) -> 
     """A metric ready for scoring: on `device`, in eval mode, with frozen parameters.
 
     Args:
-        name: a registered name, `pyiqa:NAME` for a no-reference metric of that collection, `package.module:attribute`
+        name: a registered name, `pyiqa:NAME` for a metric of that collection, `package.module:attribute`
             (a subclass of `Metric`, a function that returns a metric, or a metric), `exec:COMMAND` or `onnx:PATH`.
         device: torch device.
         options: passed to the metric's constructor, for one `weights=` where a metric needs a file.
@@ -194,11 +206,12 @@ def access(name: str, *, load: bool = False) -> Access:
 
 
 def from_function(
-    function: Callable[[torch.Tensor], Any],
+    function: Callable[..., Any],
     *,
     name: str,
     score_range: tuple[float, float],
     higher_is_better: bool,
+    full_reference: bool = False,
     access: Access = "white-box",
     version: str = "1",
 ) -> Metric:
@@ -210,6 +223,7 @@ def from_function(
         name: as messages call it.
         score_range: (low, high) in score units, low < high.
         higher_is_better: the direction of the scale.
+        full_reference: the function takes `(images, reference)`, two batches of the same shape.
         access: `query-only` for functions without gradients.
         version: raise it whenever scores change.
 
@@ -222,7 +236,12 @@ def from_function(
     return FunctionMetric(
         function,
         MetricSpec(
-            name=name, score_range=score_range, higher_is_better=higher_is_better, access=access, version=version
+            name=name,
+            score_range=score_range,
+            higher_is_better=higher_is_better,
+            full_reference=full_reference,
+            access=access,
+            version=version,
         ),
     )
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
-from iqa_robustness.errors import ConfigurationError
+from iqa_robustness.errors import ConfigurationError, Where
+from iqa_robustness.streams import Streams
 
 Access = Literal["white-box", "query-only"]
 
@@ -32,6 +33,7 @@ class MetricSpec:
     higher_is_better: the direction of the scale.
     version: raised whenever scores change; part of every store key.
     stochastic: `forward` takes `streams=` and draws from them.
+    full_reference: `forward` takes `reference=`, what each image is compared with.
     access: `query-only` for metrics without gradients (other programs, other frameworks).
     input_policy: what the metric does with sizes other than its own, in one sentence.
     """
@@ -41,6 +43,7 @@ class MetricSpec:
     higher_is_better: bool = True
     version: str = "1"
     stochastic: bool = False
+    full_reference: bool = False
     access: Access = "white-box"
     input_policy: str = "any size, no resizing"
     licence: str = ""
@@ -71,7 +74,23 @@ class Metric(nn.Module):
 
     A subclass sets `spec` and defines `forward`. Images are (N, 3, H, W) float32 RGB in [0, 1]; the result is (N,),
     one score an image in score units. An image's score may not depend on its companions in the batch.
-    A stochastic metric's `forward` also takes `streams=` (`iqa_robustness.streams.Streams`, one generator an image).
+    A stochastic metric's `forward` also takes `streams=` (`iqa_robustness.streams.Streams`, one generator an image), a
+    full-reference metric's `reference=`, (N, 3, H, W): the undistorted picture of each image, or the image that the
+    attack starts from where the data set has none.
     """
 
     spec: MetricSpec
+
+    def evaluate(self, images: Tensor, *, streams: Streams | None = None, reference: Tensor | None = None) -> Tensor:
+        """Call the metric with what its spec says it takes. Raises ConfigurationError without a needed reference."""
+        arguments: dict[str, Any] = {"streams": streams} if self.spec.stochastic else {}
+        if self.spec.full_reference:
+            if reference is None:
+                raise ConfigurationError(
+                    "the metric compares with a reference, and none was given",
+                    where=Where(metric=self.spec.name),
+                    fix="pass reference= (to a Scorer references=), one picture an image",
+                )
+            arguments["reference"] = reference
+        scores: Tensor = self(images, **arguments)
+        return scores

@@ -9,7 +9,7 @@ from iqa_robustness.errors import ConfigurationError, MetricDeclarationError, Wh
 from iqa_robustness.metrics.base import MetricSpec, WeightsFile
 
 EXAMPLE = '{"score_range": [0, 100], "higher_is_better": true}'
-_KNOWN = ("score_range", "higher_is_better", "version", "licence", "input_policy")
+_KNOWN = ("score_range", "higher_is_better", "full_reference", "version", "licence", "input_policy")
 
 
 def declared_spec(
@@ -25,7 +25,8 @@ def declared_spec(
 
     Args:
         said: `score_range` ([low, high] in score units) and `higher_is_better` (true or false), both needed: neither
-            can be guessed, and a wrong one turns verdicts around. `version`, `licence`, `input_policy`: texts.
+            can be guessed, and a wrong one turns verdicts around. `full_reference`: true or false, false without it.
+            `version`, `licence`, `input_policy`: texts.
         name: the reference, as the user wrote it.
         fix: what to do when something is missing.
         file: where it was said, for messages.
@@ -47,13 +48,16 @@ def declared_spec(
     scores, higher = said["score_range"], said["higher_is_better"]
     if not isinstance(scores, list) or len(scores) != 2 or not all(_is_number(bound) for bound in scores):
         raise MetricDeclarationError(f"score_range is {scores!r}, not [low, high]", where=where, fix=fix)
-    if not isinstance(higher, bool):
-        raise MetricDeclarationError(f"higher_is_better is {higher!r}, not true or false", where=where, fix=fix)
+    compares = said.get("full_reference", False)
+    for key, value in (("higher_is_better", higher), ("full_reference", compares)):
+        if not isinstance(value, bool):
+            raise MetricDeclarationError(f"{key} is {value!r}, not true or false", where=where, fix=fix)
     try:
         return MetricSpec(
             name=name,
             score_range=(float(scores[0]), float(scores[1])),
             higher_is_better=higher,
+            full_reference=compares,
             access="query-only",
             version=str(said.get("version", "1")),
             licence=str(said.get("licence", "")),

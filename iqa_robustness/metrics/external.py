@@ -24,9 +24,10 @@ class ExternalMetric(Metric):
     """Asks a program for scores; query-only.
 
     `{"request": "describe"}` is answered with the declaration: `score_range` and `higher_is_better`, and if it likes
-    `version`, `licence`, `input_policy`, `timeout` (seconds an image) and `persistent` (true: the program stays, and
-    reads one request a line until its input ends).
-    `{"request": "score", "images": [paths]}` is answered with `{"scores": [numbers]}` in the same order.
+    `full_reference` (true: it compares with references), `version`, `licence`, `input_policy`, `timeout` (seconds an
+    image) and `persistent` (true: the program stays, and reads one request a line until its input ends).
+    `{"request": "score", "images": [paths]}` is answered with `{"scores": [numbers]}` in the same order; a
+    full-reference metric finds the paths of as many `references` beside them.
 
     Images: (N, 3, H, W) float32 RGB in [0, 1], rounded to 8 bits and written as PNG files into a temporary folder that
     is gone after the answer.
@@ -61,15 +62,13 @@ class ExternalMetric(Metric):
         self.spec = declared_spec(said, name=name, fix=FIX, input_policy="any size, rounded to 8 bits")
         self.program.persistent = persistent
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, *, reference: Tensor | None = None) -> Tensor:
         """(N, 3, H, W) to (N,) without a graph; `null` and NaN become NaN. Raises as the class, and ScoreShapeError."""
         with tempfile.TemporaryDirectory(prefix="iqa-robustness-") as folder:
-            paths = [Path(folder) / f"{number}.png" for number in range(len(images))]
-            for path, pixels in zip(paths, to_uint8(images), strict=True):
-                path.write_bytes(encode_png(pixels))
-            answer = self.program.ask(
-                {"request": "score", "images": [str(path) for path in paths]}, timeout=self.timeout * len(images)
-            )
+            request: dict[str, Any] = {"request": "score", "images": _written(images, Path(folder), "")}
+            if reference is not None:
+                request["references"] = _written(reference, Path(folder), "reference-")
+            answer = self.program.ask(request, timeout=self.timeout * len(images))
         return torch.tensor(self._scores(answer, len(images)), dtype=torch.float32, device=images.device)
 
     def _scores(self, answer: dict[str, Any], count: int) -> list[float]:
@@ -90,3 +89,11 @@ class ExternalMetric(Metric):
                 fix="score every path of the request, in its order, also where images look alike",
             )
         return [float("nan") if score is None else float(score) for score in scores]
+
+
+def _written(images: Tensor, folder: Path, prefix: str) -> list[str]:
+    """The paths of the images' PNG files, made now."""
+    paths = [folder / f"{prefix}{number}.png" for number in range(len(images))]
+    for path, pixels in zip(paths, to_uint8(images), strict=True):
+        path.write_bytes(encode_png(pixels))
+    return [str(path) for path in paths]

@@ -16,14 +16,15 @@ class FunctionMetric(Metric):
     """Calls a function.
 
     Args:
-        function: (N, 3, H, W) float32 RGB in [0, 1] to (N,) scores, a tensor or, query-only, what becomes one.
+        function: (N, 3, H, W) float32 RGB in [0, 1], and as much again for the references of a full-reference metric,
+            to (N,) scores, a tensor or, query-only, what becomes one.
         spec: what the function's author declares.
 
     Raises:
         ConfigurationError: `function` cannot be called, or the access is unknown.
     """
 
-    def __init__(self, function: Callable[[Tensor], Any], spec: MetricSpec) -> None:
+    def __init__(self, function: Callable[..., Any], spec: MetricSpec) -> None:
         super().__init__()
         if not callable(function):
             raise ConfigurationError(
@@ -36,13 +37,14 @@ class FunctionMetric(Metric):
         self.function = function
         self.spec = spec
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, *, reference: Tensor | None = None) -> Tensor:
         """(N, 3, H, W) to (N,). Raises ScoreShapeError where no numbers come back."""
+        given = (images,) if reference is None else (images, reference)
         if self.spec.access == "white-box":
-            scores: Tensor = self.function(images)
+            scores: Tensor = self.function(*given)
             return scores
         with torch.no_grad():
-            found = self.function(images.detach())
+            found = self.function(*(images.detach() for images in given))
         try:
             return torch.as_tensor(found, dtype=torch.float32, device=images.device)
         except (TypeError, ValueError, RuntimeError) as error:

@@ -25,9 +25,10 @@ class OnnxMetric(Metric):
     """Runs a model on the CPU, one thread; query-only.
 
     The model takes one tensor (N, 3, H, W) float32, RGB in [0, 1], and its first output is one number an image, of
-    shape (N,), (N, 1) or the like. Its metadata (`metadata_props`) hold `iqa_score_range` (`[0, 100]`) and
-    `iqa_higher_is_better` (`true`), as JSON; or a file beside it does, `model.json` for `model.onnx`, without the
-    prefix, and wins where both speak. `version`, `licence` and `input_policy` may be given too.
+    shape (N,), (N, 1) or the like. With a second such input, the reference, it is a full-reference metric.
+    Its metadata (`metadata_props`) hold `iqa_score_range` (`[0, 100]`) and `iqa_higher_is_better` (`true`), as JSON; or
+    a file beside it does, `model.json` for `model.onnx`, without the prefix, and wins where both speak. `version`,
+    `licence` and `input_policy` may be given too.
 
     Images: (N, 3, H, W) float32 RGB in [0, 1]. A model of fixed height and width gets them resized (bilinear,
     antialiased); one of a fixed number of images gets that many, filled with zero images.
@@ -51,18 +52,18 @@ class OnnxMetric(Metric):
             )
         self._session = _session(self.path, where)
         inputs = self._session.get_inputs()
-        shape = [*inputs[0].shape] if inputs else []
-        if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(shape) != 4 or _fixed(shape[1]) not in (0, 3):
+        if len(inputs) not in (1, 2) or not all(_takes_images(entry) for entry in inputs):
             found = ", ".join(f"{entry.name}: {entry.type} {entry.shape}" for entry in inputs)
             raise WeightsError(
-                f"the model takes ({found})", where=where, fix="export it with one input: float32, (N, 3, H, W)"
+                f"the model takes ({found})", where=where, fix="export it with one input, or two: float32, (N, 3, H, W)"
             )
-        self._input, self._output = inputs[0].name, self._session.get_outputs()[0].name
+        self._inputs, self._output = [entry.name for entry in inputs], self._session.get_outputs()[0].name
+        shape = inputs[0].shape
         self._rows, self._height, self._width = (_fixed(shape[axis]) for axis in (0, 2, 3))
         size = f"{self._height or 'any'} × {self._width or 'any'}"
         said = _from_metadata(self._session.get_modelmeta().custom_metadata_map, where)
         self.spec = declared_spec(
-            said | _from_file(self.path.with_suffix(".json"), where.metric),
+            said | _from_file(self.path.with_suffix(".json"), where.metric) | {"full_reference": len(inputs) == 2},
             name=where.metric,
             file=where.file,
             fix=f"write {EXAMPLE} into {self.path.with_suffix('.json').name} beside the model, "
@@ -71,26 +72,30 @@ class OnnxMetric(Metric):
             weights=(WeightsFile(name=self.path.name, sha256=sha256_of(self.path)),),
         )
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, *, reference: Tensor | None = None) -> Tensor:
         """(N, 3, H, W) to (N,) without a graph. Raises ScoreShapeError when the output is not one number an image."""
+        arrays = [self._sized(given) for given in (images, reference) if given is not None]
+        count = len(images)
+        step = self._rows or max(count, 1)
+        parts = [self._scored([array[start : start + step] for array in arrays]) for start in range(0, count, step)]
+        scores = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        return torch.from_numpy(scores).to(images.device, torch.float32)
+
+    def _sized(self, images: Tensor) -> np.ndarray:
         size = (self._height or images.shape[2], self._width or images.shape[3])
         pixels = images.detach()
         if size != tuple(images.shape[2:]):
             pixels = F.interpolate(pixels, size=size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
-        array = np.ascontiguousarray(pixels.cpu().numpy())
-        step = self._rows or max(len(array), 1)
-        parts = [self._scored(array[start : start + step]) for start in range(0, len(array), step)]
-        scores = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-        return torch.from_numpy(scores).to(images.device, torch.float32)
+        return np.ascontiguousarray(pixels.cpu().numpy())
 
-    def _scored(self, batch: np.ndarray) -> np.ndarray:
-        count = len(batch)
-        if self._rows and count < self._rows:
-            batch = np.concatenate([batch, np.zeros((self._rows - count, *batch.shape[1:]), batch.dtype)])
-        output = np.asarray(self._session.run([self._output], {self._input: batch})[0])
-        if output.size != len(batch):
+    def _scored(self, batches: list[np.ndarray]) -> np.ndarray:
+        count = len(batches[0])
+        rows = max(self._rows, count)
+        filled = [np.concatenate([batch, np.zeros((rows - count, *batch.shape[1:]), np.float32)]) for batch in batches]
+        output = np.asarray(self._session.run([self._output], dict(zip(self._inputs, filled, strict=True)))[0])
+        if output.size != rows:
             raise ScoreShapeError(
-                f"the model's output {self._output!r} is {output.shape} for {len(batch)} images",
+                f"the model's output {self._output!r} is {output.shape} for {rows} images",
                 where=Where(metric=self.spec.name),
                 fix="export a model whose first output is one number an image",
             )
@@ -112,6 +117,10 @@ def _session(path: Path, where: Where) -> Any:
         raise WeightsError(
             f"onnxruntime cannot load the model: {error}", where=where, fix="check the file, or export it again"
         ) from error
+
+
+def _takes_images(entry: Any) -> bool:
+    return entry.type == "tensor(float)" and len(entry.shape) == 4 and _fixed(entry.shape[1]) in (0, 3)
 
 
 def _fixed(axis: object) -> int:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from iqa_robustness.errors import BatchDependenceError, Where
-from iqa_robustness.images import from_uint8
+from iqa_robustness.images import from_uint8, quantize
 from iqa_robustness.metrics.base import Metric
 from iqa_robustness.metrics.scoring import Scorer
 from iqa_robustness.streams import Streams
@@ -49,6 +49,11 @@ def probe_images(device: torch.device | str = "cpu") -> Tensor:
     return from_uint8(pixels).to(device)
 
 
+def probe_references(images: Tensor) -> Tensor:
+    """What full-reference metrics compare probe images with: half of their contrast, on the grid k/255."""
+    return quantize((images + 0.5) / 2)
+
+
 def probe(metric: Metric, *, device: torch.device | str = "cpu") -> Probe:
     """Measure a metric on the fixed images. Two forwards and (white-box) one backward an image.
 
@@ -58,16 +63,18 @@ def probe(metric: Metric, *, device: torch.device | str = "cpu") -> Probe:
     """
     images, names = probe_images(device), [f"probe-{number}" for number in range(COUNT)]
     scorer = Scorer(metric=metric, micro_batch=COUNT // 2)
-    together = scorer.scores(images, streams=Streams("probe", names, device=device))
+    references = probe_references(images)
+    together = scorer.scores(images, streams=Streams("probe", names, device=device), references=references)
     # Every other image: each micro-batch of the second run mixes images of both micro-batches of the first.
     order = torch.tensor([*range(0, COUNT, 2), *range(1, COUNT, 2)], device=images.device)
     shuffled = Streams("probe", [names[row] for row in order], device=device)
     apart = torch.empty_like(together)
-    apart[order] = scorer.scores(images[order], streams=shuffled)
+    apart[order] = scorer.scores(images[order], streams=shuffled, references=references[order])
     _check_companions(metric, together, apart, names)
     differentiable = False
     if metric.spec.access == "white-box":
-        _, gradients = scorer.scores_and_gradients(images, streams=Streams("probe", names, device=device))
+        streams = Streams("probe", names, device=device)
+        _, gradients = scorer.scores_and_gradients(images, streams=streams, references=references)
         differentiable = bool(torch.isfinite(gradients).all()) and bool(gradients.any())
     steps = (together.double().cpu() - metric.spec.score_range[0]) / (metric.spec.diam * FINGERPRINT_STEP)
     return Probe(fingerprint=tuple(int(step) for step in steps.round()), differentiable=differentiable)

@@ -1,4 +1,4 @@
-"""`pyiqa:NAME`: a no-reference metric of IQA-PyTorch under this package's contract."""
+"""`pyiqa:NAME`: a metric of IQA-PyTorch under this package's contract."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from iqa_robustness.errors import ConfigurationError, Where
 from iqa_robustness.metrics import pyiqa_table
 from iqa_robustness.metrics.base import Access, Metric, MetricSpec, WeightsFile
 from iqa_robustness.metrics.offline import Guard, guarded
-from iqa_robustness.metrics.probe import probe_images
+from iqa_robustness.metrics.probe import probe_images, probe_references
 from iqa_robustness.metrics.pyiqa_missing import missing_file
 from iqa_robustness.metrics.weights import sha256_of
 
@@ -37,15 +37,15 @@ class PyIQA(Metric):
     Identity: the version of pyiqa, and SHA-256 of the files that the constructor read.
 
     Args:
-        name: as `pyiqa.list_models('NR')` lists it.
+        name: as `pyiqa.list_models()` lists it.
         score_range: (low, high), instead of the table's.
         access: `white-box` or `query-only`, instead of the measurement.
         download: let the library fetch missing files now.
         options: passed to the library's `create_metric`, for one `pretrained_model_path=` or `test_sample=`.
 
     Raises:
-        ConfigurationError: pyiqa is absent; the metric needs a reference, a caption or a set; its range is open and
-            none is given; it cannot be constructed.
+        ConfigurationError: pyiqa is absent; the metric needs a caption or a set; its range is open and none is given;
+            it cannot be constructed.
         UnknownNameError: pyiqa has no such metric.
         WeightsError: a file is missing; it says which one and where it is looked for.
     """
@@ -72,11 +72,12 @@ class PyIQA(Metric):
             )
         self.model, guard = _built(name, options, download=download)
         self.eval().requires_grad_(False)
-        measured = access or self._measured(name, download=download)
+        measured = access or self._measured(row, download=download)
         self.spec = MetricSpec(
             name=f"pyiqa:{name}",
             score_range=bounds,
             higher_is_better=row.higher_is_better,
+            full_reference=row.full_reference,
             version=f"pyiqa {pyiqa_table.version()}",
             input_policy="as pyiqa's code does it",
             licence=LICENCE,
@@ -85,12 +86,12 @@ class PyIQA(Metric):
             access=measured,
         )
 
-    def forward(self, images: Tensor) -> Any:
-        """(N, 3, H, W) to (N,)."""
+    def forward(self, images: Tensor, *, reference: Tensor | None = None) -> Any:
+        """(N, 3, H, W) to (N,), against `reference` of the same shape where the metric compares."""
         # The wrapper switches gradients to `as_loss`, on as well as off, whatever mode its caller is in.
         self.model.as_loss = torch.is_grad_enabled() and images.requires_grad
         # It refuses what lies outside [0, 1] by 1e-6, and a noised or resized image may.
-        scores = self.model(images.clamp(0, 1))
+        scores = self.model(images.clamp(0, 1), *(() if reference is None else (reference.clamp(0, 1),)))
         if isinstance(scores, tuple | list):
             scores = scores[0]
         return _one_each(scores, images)
@@ -109,14 +110,15 @@ class PyIQA(Metric):
             network.requires_grad_(requires_grad)
         return self
 
-    def _measured(self, name: str, *, download: bool) -> Access:
+    def _measured(self, row: pyiqa_table.Row, *, download: bool) -> Access:
         image = probe_images()[:1].requires_grad_(True)
+        reference = probe_references(image.detach()) if row.full_reference else None
         with torch.enable_grad():
             try:
                 with guarded(download=download):  # some networks fetch what they need when they first score
-                    scores = self(image)
+                    scores = self(image, reference=reference)
             except Exception as error:
-                missing = missing_file(error, Where(metric=f"pyiqa:{name}"))
+                missing = missing_file(error, Where(metric=f"pyiqa:{row.name}"))
                 if missing is None:
                     raise
                 raise missing from error

@@ -28,13 +28,14 @@ class Row:
     """One metric of the table.
 
     kind: the class of its network.
+    full_reference: it compares with a reference.
     score_range: (low, high) in score units where the table says both, roughly; None where it is open.
     stated: the range as the table writes it.
     """
 
     name: str
     kind: str
-    no_reference: bool
+    full_reference: bool
     higher_is_better: bool
     score_range: tuple[float, float] | None
     stated: str
@@ -73,7 +74,7 @@ def parsed_range(stated: str) -> tuple[float, float] | None:
 
 
 def rows() -> Mapping[str, Row]:
-    """All metrics by name, also those with a reference. Raises ConfigurationError: no pyiqa, or no table in it."""
+    """All metrics by name. Raises ConfigurationError: no pyiqa, or no table in it."""
     require()
     spec = importlib.util.find_spec("pyiqa")
     folders = [*(spec.submodule_search_locations or ())] if spec else []
@@ -81,10 +82,10 @@ def rows() -> Mapping[str, Row]:
 
 
 def row(name: str) -> Row:
-    """The facts of a no-reference metric.
+    """The facts of a metric.
 
     Raises:
-        ConfigurationError: pyiqa is not installed, or the metric needs a reference, a caption or a set of images.
+        ConfigurationError: pyiqa is not installed, or the metric needs a caption or a set of images.
         UnknownNameError: pyiqa has no such metric.
     """
     require(name)
@@ -93,24 +94,18 @@ def row(name: str) -> Row:
     if name not in table:
         raise UnknownNameError("metric of pyiqa", name, names(), where=where)
     found = table[name]
-    if not found.no_reference:
-        raise ConfigurationError(
-            f"pyiqa's metric {name!r} compares an image with a reference; full-reference metrics are not supported yet",
-            where=where,
-            fix="choose a no-reference metric: pyiqa.list_models('NR') names them",
-        )
     if found.kind in _UNUSABLE:
         raise ConfigurationError(
             f"pyiqa's metric {name!r} {_UNUSABLE[found.kind]}; it gives no score to an image alone",
             where=where,
-            fix="choose a metric that scores one image without a reference",
+            fix="choose a metric that scores one image, alone or against a reference",
         )
     return found
 
 
 def names() -> tuple[str, ...]:
-    """Metrics that score one image without a reference, sorted. Raises ConfigurationError without pyiqa."""
-    return tuple(sorted(n for n, found in rows().items() if found.no_reference and found.kind not in _UNUSABLE))
+    """Metrics that score one image, alone or against a reference, sorted. Raises ConfigurationError without pyiqa."""
+    return tuple(sorted(name for name, found in rows().items() if found.kind not in _UNUSABLE))
 
 
 def check(name: str) -> None:
@@ -141,7 +136,7 @@ def _row(name: str, facts: Mapping[str, Any]) -> Row:
     return Row(
         name=name,
         kind=str(facts["metric_opts"]["type"]),
-        no_reference=facts.get("metric_mode") == "NR",
+        full_reference=facts.get("metric_mode") == "FR",
         higher_is_better=not facts.get("lower_better", False),
         score_range=parsed_range(stated),
         stated=stated,

@@ -26,9 +26,7 @@ def in_micro_batches(
     """
     for start in range(0, len(images), size):
         rows = range(start, min(start + size, len(images)))
-        batch = images[start : rows.stop]
-        if len(rows) < size:
-            batch = torch.cat([batch, images.new_zeros((size - len(rows), *images.shape[1:]))])
+        batch = _padded(images[start : rows.stop], size)
         yield batch, rows, streams.select(rows).padded(size) if streams is not None else None
 
 
@@ -56,8 +54,13 @@ class Scorer:
     metric: Metric
     micro_batch: int
 
-    def scores(self, images: Tensor, *, streams: Streams | None = None) -> Tensor:
+    def scores(self, images: Tensor, *, streams: Streams | None = None, references: Tensor | None = None) -> Tensor:
         """(N, 3, H, W) to (N,) scores without a graph. One forward an image.
+
+        Args:
+            images: what is scored.
+            streams: noise of a stochastic metric, and names for errors.
+            references: (N, 3, H, W), what a full-reference metric compares with; other metrics do not see them.
 
         Raises:
             ScoreShapeError, NonFiniteScoreError: the metric breaks its contract; `streams` name the image.
@@ -65,11 +68,14 @@ class Scorer:
         parts = []
         for batch, rows, noise in in_micro_batches(images, size=self.micro_batch, streams=streams):
             with torch.inference_mode():
-                parts.append(self._checked(self._forward(batch, noise, rows), len(batch), rows, streams)[: len(rows)])
+                found = self._forward(batch, noise, rows, references)
+                parts.append(self._checked(found, len(batch), rows, streams)[: len(rows)])
         return torch.cat(parts).clone() if parts else images.new_empty(0)
 
-    def scores_and_gradients(self, images: Tensor, *, streams: Streams | None = None) -> tuple[Tensor, Tensor]:
-        """(N, 3, H, W) to (N,) scores and (N, 3, H, W) gradients of each image's own score.
+    def scores_and_gradients(
+        self, images: Tensor, *, streams: Streams | None = None, references: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(N, 3, H, W) to (N,) scores and (N, 3, H, W) gradients of each image's own score; arguments as of `scores`.
 
         One forward and one backward an image; no graph is kept. A score that does not depend on its image at all has
         a zero gradient, as has one that was computed outside the graph.
@@ -78,7 +84,7 @@ class Scorer:
         for batch, rows, noise in in_micro_batches(images, size=self.micro_batch, streams=streams):
             with torch.enable_grad():
                 leaf = batch.detach().requires_grad_(True)
-                scores = self._checked(self._forward(leaf, noise, rows), len(batch), rows, streams)
+                scores = self._checked(self._forward(leaf, noise, rows, references), len(batch), rows, streams)
                 if scores.requires_grad:
                     (gradient,) = torch.autograd.grad(scores.sum(), leaf, allow_unused=True)
                 else:
@@ -89,13 +95,14 @@ class Scorer:
             return images.new_empty(0), torch.empty_like(images)
         return torch.cat(all_scores), torch.cat(all_gradients)
 
-    def _forward(self, batch: Tensor, noise: Streams | None, rows: range) -> Tensor:
+    def _forward(self, batch: Tensor, noise: Streams | None, rows: range, references: Tensor | None) -> Tensor:
+        if references is not None and self.metric.spec.full_reference:
+            references = _padded(references[rows.start : rows.stop], len(batch))
         try:
-            scores: Tensor = self.metric(batch, streams=noise) if self.metric.spec.stochastic else self.metric(batch)
+            return self.metric.evaluate(batch, streams=noise, reference=references)
         except MetricContractError as error:  # a program that crashes does not know what its images are called
             names = noise.ids[: len(rows)] if noise is not None else [f"number {row} of the batch" for row in rows]
             raise error.at(image=", ".join(names)) from error.__cause__
-        return scores
 
     def _checked(self, scores: Tensor, size: int, rows: range, streams: Streams | None) -> Tensor:
         where = Where(metric=self.metric.spec.name)
@@ -116,3 +123,10 @@ class Scorer:
                 fix="look for a division by zero, a logarithm or a square root of zero in the metric's forward",
             )
         return scores
+
+
+def _padded(images: Tensor, size: int) -> Tensor:
+    """The images and, up to `size` rows, zero images."""
+    if len(images) == size:
+        return images
+    return torch.cat([images, images.new_zeros((size - len(images), *images.shape[1:]))])

@@ -86,7 +86,8 @@ def calibrated(
 ) -> RangeEntry:
     """The middle 98 % of a metric's scores on images as they are and in the six distortions of `STANDARD`.
 
-    Every image counts seven times, once in each version. Cost: seven forwards an image, no backward.
+    Every image counts seven times, once in each version; a full-reference metric compares all seven with the image's
+    reference. Cost: seven forwards an image, no backward.
 
     Args:
         metric: ready for scoring.
@@ -118,7 +119,12 @@ def calibrated(
         draw = np.random.default_rng([seed, *image.encode()])
         versions = np.stack([pixels, *(distort(pixels, draw) for distort in STANDARD.values())])
         streams = Streams(f"calibrate/{seed}", [image, *(f"{image}, {kind}" for kind in STANDARD)], device=device)
-        scores += scorer.scores(from_uint8(versions).to(device), streams=streams).double().tolist()
+        images, references = from_uint8(versions).to(device), None
+        if metric.spec.full_reference:
+            reference = data.reference_pixels(index)
+            fitted = reference if size is None else fit_pixels(reference, *size)
+            references = from_uint8(fitted).to(device).expand_as(images)
+        scores += scorer.scores(images, streams=streams, references=references).double().tolist()
         progress(done, len(chosen))
     low, high = (float(f"{bound:.6g}") for bound in np.quantile(scores, QUANTILES))
     if low >= high:

@@ -73,7 +73,7 @@ class LocalRunner:
         """The cell's record, computed if the store does not have it.
 
         Raises:
-            CapabilityError: a white-box attack, and the metric answers queries only: the cell is not applicable.
+            CapabilityError: the cell is not applicable, see `check_applicable`.
             MissingCellError: `from_store`, and it is not there.
             IqaRobustnessError: whatever of ours stopped the computation, with the cell named.
             Exception: the metric's own; a note names the cell.
@@ -81,7 +81,7 @@ class LocalRunner:
         place: dict[str, Any] = {axis: getattr(cell, axis) for axis in ("metric", "defense", "attack", "scenario")}
         pair = pair or self.pair(cell)
         try:
-            check_applicable(cell, pair)
+            check_applicable(cell, pair, has_references=self._data(cell.dataset).has_references)
             key = self.key(cell, pair)
             entry = self.store.get(key)
             if entry is None and self.from_store:
@@ -203,6 +203,7 @@ class LocalRunner:
                 "licence": spec.licence,
                 "access": spec.access,
                 "differentiable": pair.subject.probe.differentiable,
+                "full_reference": spec.full_reference,
             },
             "defense": {"kind": defense.kind, "keeps_geometry": defense.keeps_geometry, **document_of(defense)},
             "dataset": {
@@ -210,6 +211,7 @@ class LocalRunner:
                 "mos_kind": clean.view.mos_kind,
                 "digest": clean.view.digest,
                 "images": len(clean),
+                "has_references": clean.view.has_references,
             },
             "protocol": {"scoring": f"median-of-{defense.n}" if isinstance(defense, Smoothing) else "one-shot"},
             "numerics": self.stages.numerics.document,
@@ -233,11 +235,21 @@ class LocalRunner:
         return view(self._data(dataset), count=images, size=size)
 
 
-def check_applicable(cell: Cell, pair: Pair) -> None:
-    """Raise CapabilityError for a white-box attack on a metric that answers queries only.
+def check_applicable(cell: Cell, pair: Pair, *, has_references: bool) -> None:
+    """Raise CapabilityError for a cell without meaning; many are never planned, but some metrics tell only when made.
 
-    Most of these cells are never planned; a metric that a function makes says so only once it is made.
+    - A white-box attack on a metric that answers queries only.
+    - A full-reference metric behind a defense that moves pixels.
+    - A full-reference metric on images that are their own references, unless it is attacked to lower the quality it
+      reports: all clean scores are alike, and nothing is better.
     """
+    if pair.subject.metric.spec.full_reference:
+        _ = pair.guarded
+        if not has_references and not (cell.attack and cell.goal == "lower"):
+            raise CapabilityError(
+                "the data set has no references: each image is its own, and nothing scores better than that",
+                fix="take a data set with references (folder: with a column reference), or attack with goal lower",
+            )
     if not cell.attack or attacks.registry.resolve(cell.attack).access == "black-box":
         return
     if pair.subject.metric.spec.access == "query-only":

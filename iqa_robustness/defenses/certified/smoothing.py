@@ -77,35 +77,46 @@ class SmoothedMetric(DefendedMetric):
 
     defense: Smoothing
 
-    def forward(self, images: Tensor, *, streams: Streams | None = None) -> Tensor:
-        """(N, 3, H, W) to (N,): the score of one noisy sample of each image."""
-        return self.score(self.noisy(images, _required(streams)), streams)
+    def forward(self, images: Tensor, *, streams: Streams | None = None, reference: Tensor | None = None) -> Tensor:
+        """(N, 3, H, W) to (N,): the score of one noisy sample of each image, against the reference without noise."""
+        return self.score(self.noisy(images, _required(streams)), streams, reference)
 
     def noisy(self, images: Tensor, streams: Streams) -> Tensor:
         """(N, 3, H, W) to the same shape: noise added, clipped to [0, 1]."""
         noise = streams.normal(*images.shape[1:])
         return (images + self.defense.sigma * noise).clamp(0, 1)
 
-    def certify(self, images: Tensor, *, streams: Streams | None = None, micro_batch: int = 4) -> Certificates:
+    def certify(
+        self,
+        images: Tensor,
+        *,
+        streams: Streams | None = None,
+        micro_batch: int = 4,
+        references: Tensor | None = None,
+    ) -> Certificates:
         """Certificates of (N, 3, H, W) images; `n` forwards an image, in batches of one image's samples.
 
         An image's samples depend on its own stream alone, so it gets the same certificate in any batch.
         """
         streams = _required(streams)
         scorer = Scorer(metric=self.metric, micro_batch=micro_batch)
-        rows = [self._draws(scorer, images[row], streams.select([row])) for row in range(len(images))]
+        rows = [
+            self._draws(scorer, images[row], streams.select([row]), None if references is None else references[row])
+            for row in range(len(images))
+        ]
         if not rows:
             return self.defense.certificates(images.new_empty(0, self.defense.n))
         return self.defense.certificates(torch.stack(rows))
 
-    def _draws(self, scorer: Scorer, image: Tensor, stream: Streams) -> Tensor:
+    def _draws(self, scorer: Scorer, image: Tensor, stream: Streams, reference: Tensor | None) -> Tensor:
         parts = []
         for start in range(0, self.defense.n, scorer.micro_batch):
             size = min(scorer.micro_batch, self.defense.n - start)
             noise = stream.normal(size, *image.shape)[0]
             samples = (image + self.defense.sigma * noise).clamp_(0, 1)
             # A deterministic metric draws nothing; then the stream only names the image in errors.
-            parts.append(scorer.scores(samples, streams=stream.select([0] * size)))
+            beside = None if reference is None else reference.expand_as(samples)
+            parts.append(scorer.scores(samples, streams=stream.select([0] * size), references=beside))
         return torch.cat(parts)
 
 

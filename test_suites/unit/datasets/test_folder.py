@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from iqa_robustness import datasets
@@ -16,7 +17,7 @@ from iqa_robustness.datasets import folder as folder_module
 from iqa_robustness.datasets.base import Item, view
 from iqa_robustness.datasets.folder import Folder
 from iqa_robustness.errors import ConfigurationError, DatasetError, ImageReadError
-from iqa_robustness.images import encode_png
+from iqa_robustness.images import encode_png, fit_pixels, from_uint8
 
 
 def picture(seed: int, rows: int = 12, columns: int = 16) -> np.ndarray:
@@ -293,3 +294,65 @@ def test_a_table_in_another_encoding_is_refused(root: Path, content: bytes) -> N
     error = refused(root)
     assert "cannot read the table" in error.what
     assert "UTF-8" in error.fix
+
+
+def with_references(root: Path) -> Folder:
+    put(root / "pristine" / "beach.png", picture(7))
+    put(root / "pristine" / "sub.png", picture(8, 20, 9))
+    return rewrite(
+        root,
+        "file,mos,reference",
+        "a.png,3.5,pristine/beach.png",
+        "sub/b.v2.png,4.25,pristine/sub.png",
+        "c.png,1,c.png",
+    )
+
+
+def test_a_column_names_the_undistorted_pictures(root: Path) -> None:
+    assert not Folder(str(root)).has_references
+    assert np.array_equal(Folder(str(root)).reference_pixels(0), picture(1))
+    data = with_references(root)
+    assert data.has_references
+    assert np.array_equal(data.reference_pixels(0), picture(7))
+    assert np.array_equal(data.reference_pixels(1), picture(8, 20, 9))
+    assert np.array_equal(data.reference_pixels(2), data.pixels(2))
+    assert data.unlisted == 0
+
+
+def test_references_are_part_of_the_digest(root: Path) -> None:
+    without = Folder(str(root)).digest
+    first = with_references(root).digest
+    put(root / "pristine" / "sub.png", picture(9, 20, 9))
+    again = Folder(str(root)).digest
+    assert len({without, first, again}) == 3
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a.png,3.5", "no reference"),
+        ("a.png,3.5,", "no reference"),
+        ("a.png,3.5,gone.png", "there is no file 'gone.png'"),
+        ("a.png,3.5,../a.png", "leaves the folder"),
+    ],
+)
+def test_a_reference_that_cannot_be_is_named_with_its_line(root: Path, row: str, message: str) -> None:
+    with pytest.raises(DatasetError, match=message) as caught:
+        rewrite(root, "file,mos,reference", "c.png,1,c.png", row)
+    assert caught.value.where.line == 3
+
+
+def test_a_view_scales_and_cuts_a_reference_as_its_image(root: Path) -> None:
+    data = with_references(root)
+    cut = view(data, size=(8, 8))
+    assert cut.has_references
+    assert torch.equal(cut.references(range(1))[0], from_uint8(fit_pixels(picture(7), 8, 8)))
+    plain = view(rewrite(root, "file,mos", "a.png,1"), size=(8, 8))
+    assert torch.equal(plain.references(range(1)), plain.batch(range(1)))
+
+
+def test_a_reference_of_another_size_is_refused(root: Path) -> None:
+    data = rewrite(root, "file,mos,reference", "a.png,1,c.png")
+    with pytest.raises(DatasetError, match="12 x 16 pixels, its reference 8 x 8") as caught:
+        view(data, size=(8, 8)).references(range(1))
+    assert caught.value.where.image == "a"

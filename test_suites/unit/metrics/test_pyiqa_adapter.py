@@ -50,13 +50,18 @@ class Wrapper(nn.Module):
         self.check_input_range = check_input_range and not as_loss
         self.dummy_param = nn.Parameter(torch.empty(0))
 
-    def forward(self, images: Tensor) -> Any:
+    def forward(self, *images: Tensor) -> Any:
         if self.check_input_range:
-            assert images.min() > -1e-6
-            assert images.max() < 1 + 1e-6
+            assert images[0].min() > -1e-6
+            assert images[0].max() < 1 + 1e-6
         with torch.set_grad_enabled(self.as_loss):
-            scores = self.net(images)
+            scores = self.net(*images)
         return scores.mean() if self.as_loss and self.loss_reduction == "mean" else scores
+
+
+class Likeness(Mean):
+    def forward(self, images: Tensor, reference: Tensor) -> Tensor:
+        return 1 - (images - reference).abs().mean(dim=(1, 2, 3))[:, None]
 
 
 class Shaped(Mean):
@@ -98,7 +103,7 @@ def networks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[..., nn.Modu
             name: Row(
                 name=name,
                 kind="Mean",
-                no_reference=True,
+                full_reference=False,
                 higher_is_better=False,
                 score_range=(0.0, 40.0),
                 stated="~0, ~40",
@@ -106,10 +111,10 @@ def networks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[..., nn.Modu
             for name in found
         }
         made["open"] = Row(
-            name="open", kind="Mean", no_reference=True, higher_is_better=True, score_range=None, stated="~0, ~"
+            name="open", kind="Mean", full_reference=False, higher_is_better=True, score_range=None, stated="~0, ~"
         )
         made["likeness"] = Row(
-            name="likeness", kind="SSIM", no_reference=False, higher_is_better=True, score_range=(0, 1), stated="0, 1"
+            name="likeness", kind="SSIM", full_reference=True, higher_is_better=True, score_range=(0, 1), stated="0, 1"
         )
         return made
 
@@ -122,7 +127,8 @@ def networks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[..., nn.Modu
         **options: Any,
     ) -> nn.Module:
         assert device == "cpu"
-        return Wrapper(found.get(name, Mean)(**options), as_loss, loss_reduction, check_input_range)
+        network = Likeness if name == "likeness" else found.get(name, Mean)
+        return Wrapper(network(**options), as_loss, loss_reduction, check_input_range)
 
     module = ModuleType("pyiqa")
     module.create_metric = create_metric  # type: ignore[attr-defined]
@@ -169,11 +175,22 @@ def test_a_declared_range_replaces_the_tables(networks: Any) -> None:
     assert metrics.create("pyiqa:mean", score_range=(5.0, 30.0)).spec.diam == 25
 
 
-def test_unknown_and_full_reference_names_are_refused(networks: Any) -> None:
+def test_an_unknown_name_is_refused(networks: Any) -> None:
     with pytest.raises(UnknownNameError):
         metrics.create("pyiqa:meen")
-    with pytest.raises(ConfigurationError, match="reference"):
-        metrics.create("pyiqa:likeness")
+
+
+def test_a_metric_with_a_reference_is_given_one(networks: Any, images: Tensor) -> None:
+    metric = metrics.create("pyiqa:likeness")
+    assert metric.spec.full_reference
+    assert metric.spec.access == "white-box"
+    reference = images.flip(0) * 1.0000005  # out of range by rounding noise
+    expected = 1 - (images - reference.clamp(max=1)).abs().mean(dim=(1, 2, 3))
+    scorer = Scorer(metric=metric, micro_batch=2)
+    assert torch.allclose(scorer.scores(images, references=reference), expected)
+    values, gradients = scorer.scores_and_gradients(images, references=reference)
+    assert torch.allclose(values, expected)
+    assert gradients.flatten(1).any(dim=1).sum() >= 2
 
 
 @pytest.mark.parametrize("option", ["as_loss", "device", "loss_reduction", "check_input_range"])

@@ -89,7 +89,7 @@ def test_a_row_holds_kind_direction_and_range(package: Path) -> None:
     assert pyiqa_table.row("sharp+") == Row(
         name="sharp+",
         kind="Sharp",
-        no_reference=True,
+        full_reference=False,
         higher_is_better=False,
         score_range=(-3, 0.5),
         stated="-3, ~0.5",
@@ -99,13 +99,13 @@ def test_a_row_holds_kind_direction_and_range(package: Path) -> None:
     assert pyiqa_table.row("bare").stated == ""
 
 
-def test_names_are_those_that_score_one_image_alone(package: Path) -> None:
-    assert pyiqa_table.names() == ("bare", "open", "sharp", "sharp+")
+def test_names_are_those_that_score_one_image(package: Path) -> None:
+    assert pyiqa_table.names() == ("bare", "likeness", "open", "sharp", "sharp+")
 
 
-def test_a_metric_with_a_reference_is_refused(package: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"'likeness' compares an image with a reference.*not supported yet"):
-        pyiqa_table.row("likeness")
+def test_a_metric_with_a_reference_says_so(package: Path) -> None:
+    assert pyiqa_table.row("likeness").full_reference
+    assert not pyiqa_table.row("sharp").full_reference
 
 
 @pytest.mark.parametrize(
@@ -176,8 +176,10 @@ def real() -> Mapping[str, Row]:
 def test_the_installed_table_has_ranges_for_nearly_all(real: Mapping[str, Row]) -> None:
     names = pyiqa_table.names()
     assert {"brisque", "entropy", "musiq", "niqe", "piqe"} <= set(names)
-    assert not {"fid", "ssim", "lpips", "clipscore"} & set(names)
-    assert [name for name in names if real[name].score_range is None] == ["pi"]
+    assert {"dists", "lpips", "ms_ssim", "ssim"} <= {name for name in names if real[name].full_reference}
+    assert not {"fid", "clipscore"} & set(names)
+    alone = [name for name in names if not real[name].full_reference]
+    assert [name for name in alone if real[name].score_range is None] == ["pi"]
     assert real["niqe"].score_range == (0, 100)
     assert not real["niqe"].higher_is_better
     assert real["musiq"].higher_is_better
