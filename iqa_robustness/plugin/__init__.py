@@ -32,9 +32,12 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     if not is_worker(config):
+        from iqa_robustness.plugin.doubts import Doubts
         from iqa_robustness.plugin.summary import Summary
 
-        config.pluginmanager.register(Summary(robustness_session(config)), "iqa_robustness_summary")
+        summary = Summary(robustness_session(config))
+        config.pluginmanager.register(summary, "iqa_robustness_summary")
+        config.pluginmanager.register(Doubts(summary.session, summary.outcomes), "iqa_robustness_doubts")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -51,6 +51,7 @@ class Outcomes:
         found: dict[str, Any] | None = getattr(report, "iqa", None)
         if found is not None:
             found["outcome"] = "xfailed" if hasattr(report, "wasxfail") else report.outcome
+            found["nodeid"] = report.nodeid
             self.cells[found["name"]] = found
         elif hasattr(report, "iqa_not_applicable"):
             self.not_applicable += 1

@@ -123,21 +123,25 @@ class Store:
 
     def get(self, key: Key) -> Entry | None:
         """The entry of a key, or None. Raises CorruptEntryError when its manifest is damaged."""
+        return self.find(key.digest)
+
+    def find(self, digest: str) -> Entry | None:
+        """The entry of a key's digest, or None. Raises CorruptEntryError when its manifest is damaged."""
         try:
-            data = self.fs.cat_file(f"{self.path_of(key.digest)}/{_MANIFEST}")
+            data = self.fs.cat_file(f"{self.path_of(digest)}/{_MANIFEST}")
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise self.failure("read", error) from error
         try:
             manifest = json.loads(data)
-            intact = manifest["layout"] == _LAYOUT and Key(manifest["key"]).digest == key.digest
+            intact = manifest["layout"] == _LAYOUT and Key(manifest["key"]).digest == digest
             intact = intact and all(isinstance(facts["sha256"], str) for facts in manifest["files"].values())
         except (ValueError, KeyError, TypeError, AttributeError, ConfigurationError):
             intact = False
         if not intact:
-            raise self.quarantined(key.digest, f"{_MANIFEST} is damaged")
-        return Entry(store=self, digest=key.digest, manifest=manifest)
+            raise self.quarantined(digest, f"{_MANIFEST} is damaged")
+        return Entry(store=self, digest=digest, manifest=manifest)
 
     def put(self, key: Key, files: Mapping[str, bytes | Path], *, volatile: Mapping[str, Any] | None = None) -> Entry:
         """Write an entry; if another process was first, its entry stands. Paths are moved into the store.

@@ -1,0 +1,100 @@
+"""At the end of a run: cells that passed under an attack which a weaker adversary beats become invalid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from iqa_robustness.errors import ExitCode
+from iqa_robustness.plugin.outcomes import Outcomes
+from iqa_robustness.plugin.session import RobustnessSession
+
+if TYPE_CHECKING:
+    from iqa_robustness.gate.comparisons import Attempt
+    from iqa_robustness.store import Store
+
+
+class Doubts:
+    """Registered beside the summary, which it goes before: reports that are written at the end are to hold its word.
+
+    Args:
+        session: of this process.
+        outcomes: of all cells, once they have arrived.
+    """
+
+    def __init__(self, session: RobustnessSession, outcomes: Outcomes) -> None:
+        self.session = session
+        self.outcomes = outcomes
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Compare the attacks, now that all have been seen; what that changes is reported as an error."""
+        if self.outcomes.configuration_error or not self.outcomes.cells:
+            return
+        from iqa_robustness.store import Store
+
+        for outcome in doubted(self.outcomes.cells.values(), Store(self.session.store_url, read_only=True)):
+            session.config.hook.pytest_runtest_logreport(report=report_of(outcome))
+
+
+def doubted(outcomes: Iterable[dict[str, Any]], store: Store) -> list[dict[str, Any]]:
+    """Compare the attacks of all judged cells, and make those invalid that passed under a suspect one.
+
+    A cell that failed stays failed: what it shows was found, however badly the attack searched.
+
+    Args:
+        outcomes: as workers send them; changed in place.
+        store: that holds the records.
+
+    Returns:
+        The changed outcomes.
+    """
+    from iqa_robustness.gate.comparisons import suspicions
+
+    attacked = [outcome for outcome in outcomes if outcome["attack"] and outcome["record"]]
+    attempts = {outcome["name"]: _attempt(store, outcome["record"]) for outcome in attacked}
+    # The images of a non-adaptive attack are judged behind every defense: one record speaks for all of them.
+    different = {_identity(attempt): attempt for attempt in attempts.values() if attempt is not None}
+    reasons = {_identity(suspicion.suspect): str(suspicion) for suspicion in suspicions(different.values())}
+    changed = []
+    for outcome in attacked:
+        attempt = attempts[outcome["name"]]
+        green = outcome["status"] == "pass" or (outcome["status"] == "inconclusive" and outcome["expected"])
+        if attempt is not None and _identity(attempt) in reasons and green:
+            outcome |= {
+                "status": "invalid",
+                "expected": False,
+                "exit_code": int(ExitCode.INVALID),
+                "reasons": [*outcome["reasons"], reasons[_identity(attempt)]],
+            }
+            changed.append(outcome)
+    return changed
+
+
+def report_of(outcome: dict[str, Any]) -> pytest.TestReport:
+    """An error at the end of the item that judged the cell: it had passed before all others were known."""
+    text = "\n".join([f"invalid: {outcome['name']}", *(f"  {reason}" for reason in outcome["reasons"])])
+    report = pytest.TestReport(
+        nodeid=outcome["nodeid"],
+        location=(outcome["nodeid"].partition("::")[0], None, outcome["nodeid"].partition("::")[2]),
+        keywords={},
+        outcome="failed",
+        longrepr=text,
+        when="teardown",
+    )
+    vars(report)["iqa"] = outcome
+    return report
+
+
+def _attempt(store: Store, digest: str) -> Attempt | None:
+    from iqa_robustness.gate.comparisons import attempt_of
+    from iqa_robustness.store import Record
+
+    entry = store.find(digest)
+    return attempt_of(Record.from_files(entry.files())) if entry is not None else None
+
+
+def _identity(attempt: Attempt) -> tuple[str, ...]:
+    return (*attempt.target, attempt.attack, attempt.strength)
