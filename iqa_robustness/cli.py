@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, module, summary in (
         ("weights", "iqa_robustness.metrics.weights_command", "files of published metrics: list, fetch, verify, where"),
         ("calibrate", "iqa_robustness.training.calibrate", "measure the score range of a metric on images"),
+        ("align", "iqa_robustness.bench.align_command", "solve for the strengths of an attack at a stated visibility"),
     ):
         command = commands.add_parser(name, add_help=False, help=summary)
         command.set_defaults(run=_deferred(module, command.prog))

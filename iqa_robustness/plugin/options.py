@@ -40,6 +40,10 @@ OPTIONS = (
     Option(
         name="ranges", help="YAML file of calibrated score ranges (iqa-robustness calibrate), besides the package's"
     ),
+    Option(
+        name="strengths",
+        help="YAML file of attack strengths (iqa-robustness align), instead of the attacks' own",
+    ),
     Option(name="reports", help="folder for summary.html, summary.md and results.parquet", default="reports"),
     Option(name="device", help="auto, cpu, cuda, cuda:1 …", default="auto"),
     Option(name="micro-batch", help="rows of every forward pass; part of a cell's key", default="4"),

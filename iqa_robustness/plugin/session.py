@@ -18,6 +18,7 @@ from iqa_robustness.metrics.licences import POLICIES, refusal
 from iqa_robustness.plugin import options
 
 if TYPE_CHECKING:
+    from iqa_robustness.attacks.strengths import StrengthTable
     from iqa_robustness.bench.runners.local import LocalRunner
     from iqa_robustness.gate.thresholds import Thresholds
     from iqa_robustness.metrics.ranges import Ranges
@@ -88,6 +89,14 @@ class RobustnessSession:
         return Ranges.load(self.config.rootpath / given)
 
     @cached_property
+    def strengths(self) -> StrengthTable:
+        """Of `--iqa-strengths`, relative to the root directory; the attacks' own when not given."""
+        from iqa_robustness.attacks.strengths import StrengthTable
+
+        given = self._value("strengths")
+        return StrengthTable.read(self.config.rootpath / given) if given else StrengthTable()
+
+    @cached_property
     def reports(self) -> Path:
         """Where summaries are written."""
         return self.config.rootpath / self._value("reports")
@@ -145,7 +154,14 @@ class RobustnessSession:
         from_store = options.flag(self.config, "from-store")
         store = Store(self.store_url, read_only=from_store)
         progress = TerminalProgress(self.config)
-        return LocalRunner(store, numerics, from_store=from_store, progress=progress, ranges=self.ranges)
+        return LocalRunner(
+            store,
+            numerics,
+            from_store=from_store,
+            progress=progress,
+            ranges=self.ranges,
+            strengths=self.strengths,
+        )
 
     def collect(self, marker: pytest.Mark) -> list[Cell]:
         """The cells of an `iqa_cells` marker, applicable or not, remembered by name. Raises ConfigurationError."""
@@ -165,7 +181,7 @@ class RobustnessSession:
             goal=goal,
             load=not self.config.option.collectonly,  # a list of ids must not pay for torch
         )
-        _ = self.thresholds, self.timeout, self.attachments, self.ranges, self.licence_policy
+        _ = self.thresholds, self.timeout, self.attachments, self.ranges, self.licence_policy, self.strengths
         found = [*plan.cells, *plan.not_applicable]
         self.cells |= {cell.name: cell for cell in found}
         self.not_applicable |= {cell.name for cell in plan.not_applicable}

@@ -15,6 +15,7 @@ import pandas as pd
 
 from iqa_robustness import attacks, datasets
 from iqa_robustness.attacks.base import Attack
+from iqa_robustness.attacks.strengths import StrengthTable
 from iqa_robustness.bench.cell import Cell
 from iqa_robustness.bench.devices import Numerics
 from iqa_robustness.bench.pair import Pair, Subject
@@ -42,6 +43,7 @@ class LocalRunner:
         from_store: never compute; raise MissingCellError for what is not there.
         progress: told how far long stages are.
         ranges: calibrated score ranges that declared ones are held to; None is the package's.
+        strengths: what weak, medium and strong are, where it says so; the attacks' own otherwise.
     """
 
     def __init__(
@@ -52,8 +54,10 @@ class LocalRunner:
         from_store: bool = False,
         progress: Progress = no_progress,
         ranges: Ranges | None = None,
+        strengths: StrengthTable | None = None,
     ) -> None:
         self.store = store
+        self.strengths = strengths or StrengthTable()
         self.stages = Stages(store=store, numerics=numerics, compute=not from_store, progress=progress)
         self.from_store = from_store
         self.computed = 0
@@ -122,7 +126,9 @@ class LocalRunner:
         """The cell's attack, with the profile's number of queries where it takes one; None in scenario `clean`."""
         if not cell.attack:
             return None
-        attack = attacks.create(cell.attack, strength=cell.strength)
+        listed = self.strengths.fields(cell.attack, cell.metric, cell.strength)
+        strength = cell.strength if listed is None else None
+        attack = attacks.create(cell.attack, strength=strength, **(listed or {}))
         if "queries" in type(attack).__dataclass_fields__:
             attack = replace(attack, queries=cell.queries)  # type: ignore[call-arg]
         return attack

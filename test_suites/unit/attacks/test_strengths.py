@@ -1,0 +1,84 @@
+"""Tables of strengths: what they say, how they are read and written, and each way to get one wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from iqa_robustness.attacks.strengths import StrengthRow, StrengthTable
+from iqa_robustness.errors import ConfigurationError, Where
+
+ROW = {
+    "attack": "ifgsm",
+    "metric": "compact",
+    "weak": {"alpha": 0.001},
+    "medium": {"alpha": 0.002},
+    "strong": {"alpha": 0.004, "steps": 20},
+}
+
+
+def row(**changes: object) -> StrengthRow:
+    return StrengthRow.model_validate({**ROW, **changes})
+
+
+def table_at(path: Path, *rows: object, schema: object = 1) -> Path:
+    file = path / "strengths.yaml"
+    file.write_text(yaml.safe_dump({"schema": schema, "strengths": [*rows]}), encoding="utf-8")
+    return file
+
+
+def test_a_metrics_own_row_goes_before_that_of_all() -> None:
+    table = StrengthTable().completed(row()).completed(row(metric="*", weak={"alpha": 0.5}))
+    assert table.fields("ifgsm", "compact", "weak") == {"alpha": 0.001}
+    assert table.fields("ifgsm", "lite0", "weak") == {"alpha": 0.5}
+    assert table.fields("ifgsm", "compact", "strong") == {"alpha": 0.004, "steps": 20}
+    assert table.fields("square", "compact", "weak") is None
+
+
+def test_a_new_row_takes_the_place_of_the_old_one() -> None:
+    table = StrengthTable().completed(row()).completed(row(weak={"alpha": 0.3}))
+    assert len(table.rows) == 1
+    assert table.fields("ifgsm", "compact", "weak") == {"alpha": 0.3}
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    measured = {"weak": {"linf": 0.0078, "gain": 0.5}}
+    table = StrengthTable().completed(row(measured=measured, source="somewhere")).completed(row(attack="square"))
+    file = tmp_path / "strengths.yaml"
+    file.write_text(table.to_yaml(), encoding="utf-8")
+    assert StrengthTable.read(file) == table
+
+
+def test_callers_may_change_what_they_are_given() -> None:
+    table = StrengthTable().completed(row())
+    found = table.fields("ifgsm", "compact", "weak")
+    assert found is not None
+    found["alpha"] = 9
+    assert table.fields("ifgsm", "compact", "weak") == {"alpha": 0.001}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{**ROW, "weka": {}}], "row 1 .*weka"),
+        ([ROW, {name: value for name, value in ROW.items() if name != "strong"}], "row 2 .*strong"),
+        ([{**ROW, "weak": 3}], "row 1 .*weak"),
+        ([ROW, ROW], "row 2 .*ifgsm on compact stands there twice"),
+    ],
+)
+def test_a_wrong_row_is_named(tmp_path: Path, rows: list[object], message: str) -> None:
+    file = table_at(tmp_path, *rows)
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        StrengthTable.read(file)
+    assert caught.value.where.file == str(file)
+
+
+def test_another_schema_no_file_and_no_yaml_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="schema: 1"):
+        StrengthTable.read(table_at(tmp_path, ROW, schema=2))
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        StrengthTable.read(tmp_path / "none.yaml")
+    with pytest.raises(ConfigurationError, match="no YAML"):
+        StrengthTable.parsed("a: [", where=Where(file="x"))
