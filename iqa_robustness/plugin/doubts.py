@@ -1,8 +1,8 @@
-"""At the end of a run: cells that passed under an attack which a weaker adversary beats become invalid."""
+"""The attacks of a run together, at its end: passes under a suspect one become invalid; the others' worst case."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +13,7 @@ from iqa_robustness.plugin.session import RobustnessSession
 
 if TYPE_CHECKING:
     from iqa_robustness.gate.comparisons import Attempt
-    from iqa_robustness.store import Store
+    from iqa_robustness.gate.worst_case import Harm
 
 
 class Doubts:
@@ -33,36 +33,52 @@ class Doubts:
         """Compare the attacks, now that all have been seen; what that changes is reported as an error."""
         if self.outcomes.configuration_error or not self.outcomes.cells:
             return
-        from iqa_robustness.store import Store
+        from iqa_robustness.gate.comparisons import attempt_of
+        from iqa_robustness.gate.worst_case import harm_of, worst_cases
+        from iqa_robustness.store import Record, Store
 
-        for outcome in doubted(self.outcomes.cells.values(), Store(self.session.store_url, read_only=True)):
+        store = Store(self.session.store_url, read_only=True)
+        attempts: dict[str, Attempt] = {}
+        harms: dict[str, Harm] = {}
+        for name, outcome in self.outcomes.cells.items():
+            entry = store.find(outcome["record"]) if outcome["attack"] and outcome["record"] else None
+            if entry is None:
+                continue
+            # One record at a time: only the gains of all of them fit into memory.
+            record = Record.from_files(entry.files())
+            attempt, harm = attempt_of(record), harm_of(record)
+            if attempt is not None:
+                attempts[name] = attempt
+            if harm is not None:
+                harms[name] = harm
+        for outcome in doubted(self.outcomes.cells, attempts):
             session.config.hook.pytest_runtest_logreport(report=report_of(outcome))
+        sound = [harm for name, harm in harms.items() if self.outcomes.cells[name]["status"] != "invalid"]
+        self.outcomes.worst_cases = worst_cases(sound)
 
 
-def doubted(outcomes: Iterable[dict[str, Any]], store: Store) -> list[dict[str, Any]]:
+def doubted(outcomes: Mapping[str, dict[str, Any]], attempts: Mapping[str, Attempt]) -> list[dict[str, Any]]:
     """Compare the attacks of all judged cells, and make those invalid that passed under a suspect one.
 
     A cell that failed stays failed: what it shows was found, however badly the attack searched.
 
     Args:
-        outcomes: as workers send them; changed in place.
-        store: that holds the records.
+        outcomes: by cell, as workers send them; changed in place.
+        attempts: by cell, what its attack gained.
 
     Returns:
         The changed outcomes.
     """
     from iqa_robustness.gate.comparisons import suspicions
 
-    attacked = [outcome for outcome in outcomes if outcome["attack"] and outcome["record"]]
-    attempts = {outcome["name"]: _attempt(store, outcome["record"]) for outcome in attacked}
     # The images of a non-adaptive attack are judged behind every defense: one record speaks for all of them.
-    different = {_identity(attempt): attempt for attempt in attempts.values() if attempt is not None}
+    different = {_identity(attempt): attempt for attempt in attempts.values()}
     reasons = {_identity(suspicion.suspect): str(suspicion) for suspicion in suspicions(different.values())}
     changed = []
-    for outcome in attacked:
-        attempt = attempts[outcome["name"]]
+    for name, attempt in attempts.items():
+        outcome = outcomes[name]
         green = outcome["status"] == "pass" or (outcome["status"] == "inconclusive" and outcome["expected"])
-        if attempt is not None and _identity(attempt) in reasons and green:
+        if _identity(attempt) in reasons and green:
             outcome |= {
                 "status": "invalid",
                 "expected": False,
@@ -86,14 +102,6 @@ def report_of(outcome: dict[str, Any]) -> pytest.TestReport:
     )
     vars(report)["iqa"] = outcome
     return report
-
-
-def _attempt(store: Store, digest: str) -> Attempt | None:
-    from iqa_robustness.gate.comparisons import attempt_of
-    from iqa_robustness.store import Record
-
-    entry = store.find(digest)
-    return attempt_of(Record.from_files(entry.files())) if entry is not None else None
 
 
 def _identity(attempt: Attempt) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from iqa_robustness.store import Record
 
 # Set by the gate, read by `pytest_runtest_makereport`: what the controller needs to know about an item.
 OUTCOME: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
-# Set by the gate when it skips a white-box attack on a metric that turned out to answer queries only.
+# Set by the gate when it skips a cell that turned out to have no meaning.
 NOT_APPLICABLE: pytest.StashKey[bool] = pytest.StashKey()
 
 
@@ -40,7 +40,7 @@ class Gate:
 
         Raises:
             IqaRobustnessError: the cell could not be computed; the item is broken and the cell missing.
-            pytest.skip.Exception: a white-box attack on a metric that answers queries only.
+            pytest.skip.Exception: the cell has no meaning, for one a white-box attack on a metric without gradients.
         """
         runner = self._session.runner
         before = runner.computed
@@ -113,10 +113,16 @@ def outcome(cell: Cell, record: Record, verdict: Verdict, *, computed: bool) -> 
         "images": len(record.images),
         "mos_kind": record.meta["dataset"]["mos_kind"],
         "protocol": record.meta["protocol"],
+        "budget": _budget(record),
         "record": record.meta["key"],
         "computed": computed,
         "seconds": record.volatile.get("seconds", 0.0),
     }
+
+
+def _budget(record: Record) -> dict[str, Any]:
+    """Restriction and limit of the attack, empty without one."""
+    return {name: record.meta["attack"][name] for name in ("restriction", "limit")} if "attack" in record.meta else {}
 
 
 def _numbers(measurement: Measurement) -> list[float | None]:

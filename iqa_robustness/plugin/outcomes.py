@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from iqa_robustness.errors import ExitCode, IqaRobustnessError
 from iqa_robustness.plugin.session import robustness_session, started
+
+if TYPE_CHECKING:
+    from iqa_robustness.gate.worst_case import WorstCase
 
 # How a test says what it thinks of a cell; any other exception means that there is nothing to think about.
 _JUDGEMENTS = (AssertionError, pytest.fail.Exception, pytest.skip.Exception, pytest.xfail.Exception)
@@ -31,7 +34,8 @@ class Outcomes:
     cells: outcome of every judged or broken cell, by its name.
     other_failures: failed reports of tests without a cell.
     configuration_error: what a worker could not start with.
-    not_applicable: items skipped since their metric turned out to answer queries only.
+    not_applicable: items skipped since their cell has no meaning.
+    worst_cases: over the attacks of the run, known at its end.
     """
 
     def __init__(self) -> None:
@@ -40,6 +44,7 @@ class Outcomes:
         self.lost: list[str] = []
         self.configuration_error = ""
         self.not_applicable = 0
+        self.worst_cases: list[WorstCase] = []
 
     @property
     def started(self) -> bool:
@@ -132,6 +137,7 @@ def _broken(item: pytest.Item, error: BaseException) -> dict[str, Any]:
         "images": 0,
         "mos_kind": "",
         "protocol": {},
+        "budget": {},
         "record": "",
         "computed": False,
         "seconds": 0.0,

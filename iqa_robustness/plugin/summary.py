@@ -85,6 +85,7 @@ class Summary:
                 [*self.outcomes.cells.values()],
                 self.session.facts,
                 self.session.reports,
+                worst_cases=self.outcomes.worst_cases,
                 allure_folder=Path(allure_folder) if allure_folder else None,
             )
 

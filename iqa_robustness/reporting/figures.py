@@ -15,6 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
+from iqa_robustness.reporting.results import Curve
+
 _CAPTION, _MARGIN, _TITLE_SIZE, _TEXT_SIZE = 40, 6, 12, 10
 _INK, _PAPER = (25, 25, 28), (255, 255, 255)
 CLEAN_COLOUR, ATTACKED_COLOUR, PLACEBO_COLOUR = "#2b6cb0", "#c05621", "#718096"
@@ -93,6 +95,37 @@ def shift_plot(clean: np.ndarray, attacked: np.ndarray, placebo: np.ndarray, *, 
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="best")
     buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+_UNITS = {"linf": ("l∞, levels of 255", 255.0), "l0": ("pixels", 1.0), "l2": ("l2, units of 1", 1.0)}
+_UNITS |= {"ssim": ("1 − SSIM", 1.0), "psnr": ("RMS change, levels of 255", 255.0)}
+
+
+def curve_plot(curves: Sequence[Curve], restriction: str) -> str:
+    """Gain against budget, a line an attack with bars for its intervals, as an SVG.
+
+    Args:
+        curves: of one target.
+        restriction: of all of them; it names the axis.
+    """
+    name, factor = _UNITS.get(restriction, (restriction, 1.0))
+    figure = Figure(figsize=(5.2, 3.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for curve in curves:
+        values = np.array([gain[0] for gain in curve.gains])
+        bounds = np.array([gain[1:] for gain in curve.gains])
+        reach = np.nan_to_num(np.abs(bounds - values[:, None])).T
+        limits = [factor * limit for limit in curve.limits]
+        axes.errorbar(limits, values, yerr=reach, marker="o", capsize=3, label=curve.attack)
+    axes.axhline(0, color=PLACEBO_COLOUR, linewidth=0.8)
+    axes.set_xlabel(f"budget: {name}")
+    axes.set_ylabel("gain, % of the score range")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="best")
+    buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 

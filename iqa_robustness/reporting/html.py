@@ -8,6 +8,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from iqa_robustness.gate.worst_case import WorstCase
+from iqa_robustness.reporting.figures import curve_plot
 from iqa_robustness.reporting.results import (
     LABELS,
     Outcome,
@@ -18,6 +20,7 @@ from iqa_robustness.reporting.results import (
     measure_of,
     ordered,
     pair_rows,
+    security_curves,
     spoken_counts,
 )
 
@@ -25,8 +28,8 @@ from iqa_robustness.reporting.results import (
 _FULL = 60.0
 
 
-def summary_html(cells: Sequence[Outcome], facts: Mapping[str, str]) -> str:
-    """The page: counts, metric × defense, heat map of D_score, every cell with its checks and reasons."""
+def summary_html(cells: Sequence[Outcome], facts: Mapping[str, str], worst_cases: Sequence[WorstCase] = ()) -> str:
+    """The page: counts, metric × defense, heat map of D_score, worst cases, gain against budget, every cell."""
     environment = Environment(
         loader=PackageLoader("iqa_robustness.reporting"), autoescape=True, undefined=StrictUndefined
     )
@@ -39,6 +42,8 @@ def summary_html(cells: Sequence[Outcome], facts: Mapping[str, str]) -> str:
         labels=LABELS,
         pairs=pair_rows(judged),
         heat=heat_map(judged),
+        worst=worst_cases,
+        curves=_curves(judged),
         cells=[{**cell, "label": label(cell)} for cell in ordered(judged)],
         controls=[{**cell, "label": label(cell)} for cell in ordered([c for c in cells if is_control(c)])],
         pseudo=any(cell["mos_kind"] == "pseudo" for cell in judged),
@@ -74,6 +79,17 @@ def heat_map(cells: Sequence[Outcome]) -> dict[str, Any]:
         for head in heads
     ]
     return {"columns": columns, "rows": rows}
+
+
+def _curves(cells: Sequence[Outcome]) -> list[dict[str, str]]:
+    """Pictures of gain against budget, undefended targets first, as SVG without its XML declaration."""
+    found = security_curves(cells)
+    pictures = []
+    for target in sorted(found, key=lambda target: (target[1] != "none", target)):
+        metric, defense, scenario, restriction = target
+        drawn = curve_plot(found[target], restriction)
+        pictures.append({"title": f"{metric} behind {defense}, {scenario}", "svg": drawn[drawn.index("<svg") :]})
+    return pictures
 
 
 def _place(cell: Outcome | None) -> dict[str, Any] | None:

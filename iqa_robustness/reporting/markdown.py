@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from iqa_robustness.gate.worst_case import WorstCase
 from iqa_robustness.reporting.results import (
     LABELS,
     Outcome,
@@ -30,7 +31,7 @@ _MARKS = {
 _LISTED = 20
 
 
-def summary_markdown(cells: Sequence[Outcome], facts: Mapping[str, str]) -> str:
+def summary_markdown(cells: Sequence[Outcome], facts: Mapping[str, str], worst_cases: Sequence[WorstCase] = ()) -> str:
     """The run in markdown: counts, metric × defense, what is not green with its reasons, known weaknesses."""
     judged = [cell for cell in cells if not is_control(cell)]
     counts = counted(judged)
@@ -42,6 +43,19 @@ def summary_markdown(cells: Sequence[Outcome], facts: Mapping[str, str]) -> str:
         "|---|---|---|---|---:|---:|---:|---|",
         *(_row(row) for row in pair_rows(judged)),
     ]
+    raised = [worst for worst in worst_cases if worst.subject[3] == "raise" and worst.subject[4] == "strong"]
+    if raised:
+        lines += [
+            "",
+            "## Worst case over attacks (strong, raised)",
+            "",
+            "| metric | defense | scenario | gain, % of range | attack that gained most, share of images |",
+            "|---|---|---|---:|---|",
+            *(
+                f"| {w.subject[0]} | {w.subject[1]} | {w.subject[2]} | {w.gain.value:.1f} | {w.attributed} |"
+                for w in raised
+            ),
+        ]
     red = [cell for cell in ordered(judged) if label(cell) not in ("pass", "weakness")]
     if red:
         lines += ["", "## Not green", ""]

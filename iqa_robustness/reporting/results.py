@@ -10,6 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from iqa_robustness.gate.worst_case import WorstCase
+
 Outcome = dict[str, Any]
 """One cell's outcome, as the plugin sends it from a worker to the controller."""
 
@@ -108,8 +110,11 @@ def ordered(cells: Sequence[Outcome]) -> list[Outcome]:
     return sorted(cells, key=lambda cell: (SEVERITY.index(label(cell)), cell["name"]))
 
 
-def results_table(cells: Sequence[Outcome]) -> pd.DataFrame:
-    """One row a cell: axes, verdict, every measure with its bounds (NAME, NAME_low, NAME_high), counts, record."""
+def results_table(cells: Sequence[Outcome], worst_cases: Sequence[WorstCase] = ()) -> pd.DataFrame:
+    """One row a cell: axes, verdict, every measure with its bounds (NAME, NAME_low, NAME_high), counts, record.
+
+    A worst case is a row with the attack `worst-case`, its gain, and its attribution as the reason.
+    """
     rows = []
     for cell in sorted(cells, key=lambda cell: str(cell["name"])):
         row = {
@@ -121,4 +126,42 @@ def results_table(cells: Sequence[Outcome]) -> pd.DataFrame:
         for name, (value, low, high) in sorted(cell["measures"].items()):
             row |= {name: value, f"{name}_low": low, f"{name}_high": high}
         rows.append(row | {"record": cell["record"], "seconds": cell["seconds"]})
+    for worst in worst_cases:
+        axes = dict(zip(("metric", "defense", "scenario", "goal", "strength"), worst.subject, strict=True))
+        gain = {"gain": worst.gain.value, "gain_low": worst.gain.low, "gain_high": worst.gain.high}
+        rows.append({**axes, "attack": "worst-case", "images": worst.images, "attribution": worst.attributed, **gain})
     return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Gain against budget of one attack on one target.
+
+    limits: budgets, ascending, in the restriction's unit.   gains: per cent of the range, with bounds.
+    """
+
+    attack: str
+    limits: list[float]
+    gains: list[tuple[float, float, float]]
+
+
+def security_curves(cells: Iterable[Outcome]) -> dict[tuple[str, str, str, str], list[Curve]]:
+    """By metric, defense, scenario and restriction, the curves of the attacks that raise, with two budgets or more."""
+    points: dict[tuple[str, str, str, str], dict[str, dict[float, tuple[float, float, float]]]] = {}
+    for cell in cells:
+        gain = cell["measures"].get("gain")
+        if not cell["budget"] or cell["goal"] != "raise" or gain is None or gain[0] is None:
+            continue
+        value, low, high = (float("nan") if number is None else float(number) for number in gain)
+        target = (cell["metric"], cell["defense"], cell["scenario"], cell["budget"]["restriction"])
+        attack = points.setdefault(target, {}).setdefault(cell["attack"], {})
+        attack[float(cell["budget"]["limit"])] = (value, low, high)
+    curves = {
+        target: [
+            Curve(attack=name, limits=sorted(found), gains=[found[limit] for limit in sorted(found)])
+            for name, found in sorted(attacks.items())
+            if len(found) > 1
+        ]
+        for target, attacks in sorted(points.items())
+    }
+    return {target: found for target, found in curves.items() if found}

@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 
+from iqa_robustness.gate.worst_case import WorstCase
+from iqa_robustness.measures import Interval
+from iqa_robustness.reporting.html import summary_html
+from iqa_robustness.reporting.markdown import summary_markdown
 from iqa_robustness.reporting.results import (
     counted,
     is_control,
@@ -15,6 +19,7 @@ from iqa_robustness.reporting.results import (
     ordered,
     pair_rows,
     results_table,
+    security_curves,
     spoken_counts,
 )
 
@@ -82,3 +87,60 @@ def test_the_table_is_tidy_and_keeps_unknown_bounds_empty(outcome: Any, red: Any
     assert table["srocc_adv_low"].isna().all()
     assert table["protocol_attack"].tolist() == ["direct", "direct"]
     assert table["record"].str.len().tolist() == [64, 64]
+
+
+def worst_case() -> WorstCase:
+    return WorstCase(
+        subject=("compact", "none", "nonadaptive", "raise", "strong"),
+        gain=Interval(value=41.25, low=30.0, high=52.0, clusters=10),
+        attribution={"apgd": 0.75, "square": 0.25},
+        images=60,
+    )
+
+
+def test_a_worst_case_is_a_row_of_the_table(outcome: Any) -> None:
+    table = results_table([outcome()], [worst_case()])
+    row = table[table["attack"] == "worst-case"].iloc[0]
+    assert (row["metric"], row["defense"], row["goal"], row["strength"]) == ("compact", "none", "raise", "strong")
+    assert (row["gain"], row["gain_low"], row["gain_high"]) == (41.25, 30.0, 52.0)
+    assert row["attribution"] == "apgd 75%, square 25%"
+
+
+def test_a_worst_case_stands_in_both_summaries(outcome: Any) -> None:
+    page, text = summary_html([outcome()], {}, [worst_case()]), summary_markdown([outcome()], {}, [worst_case()])
+    assert "41.2 [30.0, 52.0]" in page
+    for shown in (page, text):
+        assert "Worst case over attacks" in shown
+        assert "apgd 75%, square 25%" in shown
+    assert "Worst case" not in summary_html([outcome()], {})
+
+
+def curve_cells(outcome: Any, **changes: Any) -> list[Any]:
+    return [
+        outcome(
+            strength=strength,
+            budget={"restriction": "linf", "limit": limit / 255},
+            measures={"gain": [5.0 * limit, 5.0 * limit - 1, 5.0 * limit + 1]},
+            **changes,
+        )
+        for strength, limit in (("strong", 8), ("weak", 2), ("medium", 4))
+    ]
+
+
+def test_a_curve_runs_over_the_budgets_of_an_attack_that_raises(outcome: Any) -> None:
+    cells = curve_cells(outcome) + curve_cells(outcome, attack="square")[:1]
+    cells += [*curve_cells(outcome, attack="apgd", goal="lower"), outcome(budget={}, attack="", scenario="clean")]
+    found = security_curves(cells)
+    assert [*found] == [("compact", "none", "nonadaptive", "linf")]
+    (curve,) = found["compact", "none", "nonadaptive", "linf"]
+    assert curve.attack == "ifgsm"
+    assert curve.limits == [2 / 255, 4 / 255, 8 / 255]
+    assert curve.gains == [(10.0, 9.0, 11.0), (20.0, 19.0, 21.0), (40.0, 39.0, 41.0)]
+
+
+def test_the_page_draws_the_curves(outcome: Any) -> None:
+    page = summary_html(curve_cells(outcome), {})
+    assert "Gain against budget" in page
+    assert "<svg" in page
+    assert "compact behind none, nonadaptive" in page
+    assert "Gain against budget" not in summary_html([outcome()], {})
