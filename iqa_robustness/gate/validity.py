@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
+
 from iqa_robustness.measures import mean_interval
 from iqa_robustness.store import Record
 
@@ -10,11 +14,21 @@ PROOF_GAIN = 1.0
 # Share of the images on which the evidence must hold: single images may sit where a score is flat for good reasons.
 IMAGE_SHARE = 0.9
 RESPONSE_SHARE = 0.5
+# A level of 255 is 4e-3; the limit and the measurement differ by float noise.
+_FLOAT_NOISE = 1e-5
+# How much of the budget is used, by restriction: the record's column, and what makes it the budget's own unit.
+_USED: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray], str]] = {
+    "linf": ("linf", lambda changes: changes, "in l∞"),
+    "l2": ("l2", lambda changes: changes, "in l2"),
+    "ssim": ("ssim", lambda similarity: 1 - similarity, "of 1 − SSIM"),
+    "psnr": ("psnr", lambda decibels: 10 ** (-decibels / 20), "RMS"),
+}
 
 
 def invalid_reasons(record: Record) -> list[str]:
     """Why the cell's attack does not count, in plain words; empty when it does or there is no attack.
 
+    - An adversarial image is outside the budget, as it was stored, rounded to 8 bits.
     - The metric declares white-box access, but has no gradient on the probe images: it hides the way, and queries
       alone cannot show that there is none. (A metric without gradients says so: `access="query-only"`.)
     - It gains less than `PROOF_GAIN` per cent of the range on the planted vulnerable metric, at the same budget.
@@ -24,7 +38,7 @@ def invalid_reasons(record: Record) -> list[str]:
     """
     if "attack" not in record.meta:
         return []
-    reasons = []
+    reasons = _budget_reasons(record)
     metric = record.meta["metric"]
     if metric["access"] == "white-box" and not metric["differentiable"]:
         reasons.append("the metric declares white-box access, but its gradient is zero or not finite")
@@ -51,6 +65,21 @@ def invalid_reasons(record: Record) -> list[str]:
             "the score is rounded, clamped or constant"
         )
     return reasons
+
+
+def _budget_reasons(record: Record) -> list[str]:
+    attack = record.meta["attack"]
+    if attack["restriction"] not in _USED:
+        return []
+    column, use, unit = _USED[attack["restriction"]]
+    used = use(record.scores(column))
+    broken = used > attack["limit"] + _FLOAT_NOISE
+    if not broken.any():
+        return []
+    return [
+        f"{broken.mean():.0%} of the adversarial images are outside the budget: {used.max():.5g} {unit}, "
+        f"{attack['limit']:.5g} allowed"
+    ]
 
 
 def _gradient_reasons(record: Record) -> list[str]:

@@ -63,6 +63,8 @@ def make_record() -> Callable[..., Record]:
         score_range: tuple[float, float] = (0.0, 100.0),
         dataset: str = "folder:/photos",
         trace: tuple[float, ...] = (0.0, 0.1, 0.2),
+        restriction: str = "linf",
+        limit: float = 2 / 255,
         proof: tuple[float, ...] = (40.0, 42.0, 44.0, 46.0, 48.0, 50.0, 52.0, 54.0),
         **columns: Any,
     ) -> Record:
@@ -112,7 +114,7 @@ def make_record() -> Callable[..., Record]:
             "dataset": {"name": dataset, "mos_kind": "human"},
         }
         if scenario != "clean":
-            meta["attack"] = {"access": attack_access, "trace": [*trace]}
+            meta["attack"] = {"access": attack_access, "trace": [*trace], "restriction": restriction, "limit": limit}
             meta["proof"] = {"gains": [*proof], "contents": [f"scene-{n}" for n in range(len(proof))]}
         return Record(images=pd.DataFrame({**table, **columns}), meta=meta)
 

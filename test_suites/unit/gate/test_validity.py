@@ -32,6 +32,31 @@ def test_without_an_attack_nothing_can_be_invalid(make_record: MakeRecord) -> No
     assert invalid_reasons(make_record(scenario="clean", gradient_nonzero=False, placebo=math.nan)) == []
 
 
+@pytest.mark.parametrize(
+    ("restriction", "limit", "inside", "outside"),
+    [
+        ("linf", 2 / 255, {"linf": 2 / 255}, {"linf": 3 / 255}),
+        ("l2", 1.5, {"l2": 1.5}, {"l2": 1.51}),
+        ("ssim", 0.1, {"ssim": 0.9}, {"ssim": 0.895}),
+        ("psnr", 0.01, {"psnr": 40.0}, {"psnr": 39.9}),
+    ],
+)
+def test_images_outside_of_the_budget_make_it_invalid(
+    restriction: str, limit: float, inside: dict[str, float], outside: dict[str, float], make_record: MakeRecord
+) -> None:
+    facts = {"restriction": restriction, "limit": limit}
+    assert invalid_reasons(make_record(**facts, **inside)) == []
+    (column,) = inside
+    values = np.where(share(6), outside[column], inside[column])
+    (reason,) = invalid_reasons(make_record(**facts, **{column: values}))
+    assert reason.startswith("10% of the adversarial images are outside the budget")
+    assert invalid_reasons(make_record(**facts, psnr=math.inf, linf=0.0, l2=0.0, ssim=1.0)) == []
+
+
+def test_a_budget_of_pixels_is_the_attacks_own_business(make_record: MakeRecord) -> None:
+    assert invalid_reasons(make_record(restriction="l0", limit=10.0, linf=1.0)) == []
+
+
 # --- the proof ------------------------------------------------------------------------------------------------------
 
 
