@@ -30,6 +30,12 @@ class AttackEntry(Entry):
 registry = Registry("attack", AttackEntry, "iqa_robustness.attacks")
 for _entry in (
     AttackEntry(
+        name="enhance",
+        target="iqa_robustness.attacks.enhance:Enhance",
+        summary="sharpening, CLAHE, contrast, saturation and gamma within an SSIM bound, score queries only",
+        access="black-box",
+    ),
+    AttackEntry(
         name="ifgsm",
         target="iqa_robustness.attacks.ifgsm:IFGSM",
         summary="iterated gradient signs within an l∞ ball",
