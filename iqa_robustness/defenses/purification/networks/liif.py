@@ -39,7 +39,8 @@ class LIIF(nn.Module):
     """EDSR features, and a perceptron that turns those near a coordinate into its colour.
 
     A query sees the 3 × 3 features around each of the four cells about it, its offset from the cell, and the size of
-    the pixel asked for; the four answers are averaged by the area opposite.
+    the pixel asked for; the four answers are averaged by the area opposite. At the image's own size queries are cells'
+    centres, and one answer counts alone; in the last row and column, as published, a neighbour's counts as much.
 
     Source: Chen, Liu and Wang, CVPR 2021 (yinboc/liif): local ensemble, feature unfolding, cell decoding; as DISCO
     (Ho and Vasconcelos, NeurIPS 2022) uses it. 1.6 M weights.
@@ -74,18 +75,17 @@ class LIIF(nn.Module):
     def colours(self, features: Tensor, coordinates: Tensor, cell: Tensor) -> Tensor:
         """Colours (Q, 3) at (Q, 2) coordinates (row, column) from −1 to 1.
 
-        features: (1, 64, H, W).      cell: (2,), how many cells high and wide a pixel of the result is, twice.
+        features: (1, 64, H, W).      cell: (2,), twice how many cells high and wide a pixel of the result is.
         """
         size = features.shape[2:]
         cells = torch.tensor(size, dtype=torch.float32, device=features.device)
-        around = F.unfold(features, 3, padding=1).view(1, -1, *size)
-        centres = _centres((size[0], size[1]), features.device).permute(2, 0, 1)[None]
+        centres = _centres((size[0], size[1]), features.device).view(-1, 2)
         answers, areas = [], []
         for corner in product((-1, 1), repeat=2):
             offset = torch.tensor([side / length for side, length in zip(corner, size, strict=True)]) + SHIFT
-            place = (coordinates + offset.to(coordinates)).clamp(SHIFT - 1, 1 - SHIFT)
-            distance = (coordinates - _nearest(centres, place)) * cells
-            seen = torch.cat([_nearest(around, place), distance, cell.expand(len(distance), 2)], dim=1)
+            number = _cell_at((coordinates + offset.to(coordinates)).clamp(SHIFT - 1, 1 - SHIFT), (size[0], size[1]))
+            distance = (coordinates - centres[number]) * cells
+            seen = torch.cat([_around(features, number), distance, cell.expand(len(distance), 2)], dim=1)
             answers.append(self.imnet(seen))
             areas.append(distance.prod(dim=1).abs() + 1e-9)
         total = torch.stack(areas).sum(dim=0)
@@ -94,10 +94,20 @@ class LIIF(nn.Module):
         return torch.stack(weighted).sum(dim=0)
 
 
-def _nearest(values: Tensor, places: Tensor) -> Tensor:
-    """(1, C, H, W) at the cells that (Q, 2) places lie in: (Q, C)."""
-    found = F.grid_sample(values, places.flip(1)[None, None], mode="nearest", align_corners=False)
-    return found[0, :, 0].T
+def _cell_at(places: Tensor, size: tuple[int, int]) -> Tensor:
+    """(Q,): the number of the cell, row by row, that each of (Q, 2) places lies in, rounded as `grid_sample` does."""
+    numbers = torch.arange(size[0] * size[1], dtype=torch.float32, device=places.device).view(1, 1, *size)
+    found = F.grid_sample(numbers, places.flip(1)[None, None], mode="nearest", align_corners=False)
+    return found.flatten().long()
+
+
+def _around(features: Tensor, number: Tensor) -> Tensor:
+    """(1, C, H, W) around (Q,) cells: (Q, 9C), the 3 × 3 values of a channel together, zeros beyond the border."""
+    wide = features.shape[3] + 2
+    corner = number // (wide - 2) * wide + number % (wide - 2)
+    window = torch.tensor([row * wide + column for row in range(3) for column in range(3)], device=number.device)
+    seen = F.pad(features, (1, 1, 1, 1))[0].flatten(1)[:, window[:, None] + corner]
+    return seen.flatten(0, 1).T
 
 
 def _centres(size: tuple[int, int], device: torch.device) -> Tensor:

@@ -61,8 +61,8 @@ def read_chain(path: Path, *, entry: WeightsEntry) -> dict[str, Tensor]:
 def _from_mat5(path: Path) -> Iterator[tuple[str, tuple[np.ndarray, ...]]]:
     from scipy.io import loadmat
 
-    network = loadmat(path, simplify_cells=True)["net"]
-    for layer in network["layers"]:
+    layers = loadmat(path, simplify_cells=True)["net"]["layers"]
+    for layer in [layers] if isinstance(layers, dict) else layers:
         kind = str(layer["type"])
         yield kind, tuple(np.asarray(part) for part in layer["weights"]) if kind == "conv" else ()
 

@@ -23,6 +23,8 @@ WITHOUT_WEIGHTS = ("Input", "Split", "Concat", "Eltwise", "BinaryOp", "Interp", 
 OUTPUTS, WIDTH, HEIGHT, BIAS, WEIGHTS = 0, 1, 11, 5, 6
 SLOPES = 0
 
+Numbers = np.ndarray[Any, np.dtype[Any]]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
@@ -99,8 +101,12 @@ def _layer(words: list[str], data: _Data) -> Layer:
 
 def _convolution(parameters: Mapping[int, str], data: _Data) -> tuple[Tensor, ...]:
     outputs, width, size = (int(parameters[number]) for number in (OUTPUTS, WIDTH, WEIGHTS))
-    weights = data.flagged(size).view(outputs, -1, int(parameters.get(HEIGHT, width)), width)
-    return (weights, data.floats(outputs)) if int(parameters.get(BIAS, 0)) else (weights,)
+    weights = data.flagged(size).reshape(outputs, -1, int(parameters.get(HEIGHT, width)), width)
+    return (
+        (torch.from_numpy(weights), data.floats(outputs))
+        if int(parameters.get(BIAS, 0))
+        else (torch.from_numpy(weights),)
+    )
 
 
 class _Data:
@@ -110,7 +116,7 @@ class _Data:
         self.content = content
         self.place = 0
 
-    def flagged(self, count: int) -> Tensor:
+    def flagged(self, count: int) -> Numbers:
         """Numbers with a flag before them; halves are filled up to a multiple of four bytes."""
         flag = int(self._take(1, "<u4")[0])
         if flag == FLOAT16:
@@ -120,13 +126,13 @@ class _Data:
             numbers = self._take(count, "<f4")
         else:
             raise ValueError(f"weights are stored as {flag:#x}; float32 and float16 are read here")
-        return torch.from_numpy(numbers.astype(np.float32))
+        return numbers.astype(np.float32)
 
     def floats(self, count: int) -> Tensor:
         """Numbers without a flag."""
         return torch.from_numpy(self._take(count, "<f4").astype(np.float32))
 
-    def _take(self, count: int, kind: str) -> np.ndarray[Any, np.dtype[Any]]:
+    def _take(self, count: int, kind: str) -> Numbers:
         size = count * np.dtype(kind).itemsize
         if self.place + size > len(self.content):
             raise ValueError(f"the .bin file ends after {len(self.content)} bytes, within a layer's weights")
