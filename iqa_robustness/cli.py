@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     head.set_defaults(run=_deferred("iqa_robustness.training.metric_head", head.prog))
 
     for name, module, summary in (
-        ("weights", "iqa_robustness.metrics.weights_command", "files of published metrics: list, fetch, verify, where"),
+        ("weights", "iqa_robustness.metrics.weights_command", "published weights: list, fetch, verify, where"),
         ("calibrate", "iqa_robustness.training.calibrate", "measure the score range of a metric on images"),
         ("align", "iqa_robustness.bench.align_command", "solve for the strengths of an attack at a stated visibility"),
     ):

@@ -12,7 +12,7 @@ from iqa_robustness.registry import Entry, Registry
 if TYPE_CHECKING:
     from iqa_robustness.defenses.base import Defense
 
-__all__ = ["DefenseEntry", "create", "list", "registry"]
+__all__ = ["DefenseEntry", "available", "create", "list", "registry"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,26 @@ class DefenseEntry(Entry):
 registry = Registry("defense", DefenseEntry, "iqa_robustness.defenses")
 for _entry in (
     DefenseEntry(
+        name="disco",
+        target="iqa_robustness.defenses.purification.disco:Disco",
+        summary="local implicit function that reads clean colours off the image's features (weights not included)",
+    ),
+    DefenseEntry(
+        name="dncnn",
+        target="iqa_robustness.defenses.purification.dncnn:DnCNNDenoising",
+        summary="learned denoiser, blind or told the noise level (weights not included)",
+    ),
+    DefenseEntry(
+        name="fcn",
+        target="iqa_robustness.defenses.purification.fcn:FCNFilter",
+        summary="small convolutional filter trained to undo a colour attack (weights not included)",
+    ),
+    DefenseEntry(
+        name="ffdnet",
+        target="iqa_robustness.defenses.purification.ffdnet:FFDNetDenoising",
+        summary="learned denoiser told the noise level (weights not included)",
+    ),
+    DefenseEntry(
         name="flip",
         target="iqa_robustness.defenses.purification.flip:Flip",
         summary="mirror the image left to right",
@@ -36,6 +56,11 @@ for _entry in (
         name="jpeg",
         target="iqa_robustness.defenses.purification.jpeg:JPEG",
         summary="JPEG compression and decompression",
+    ),
+    DefenseEntry(
+        name="mprnet",
+        target="iqa_robustness.defenses.purification.mprnet:MPRNetDenoising",
+        summary="multi-stage restoration network, its denoising model (weights not included)",
     ),
     DefenseEntry(
         name="ms",
@@ -48,6 +73,11 @@ for _entry in (
         target="iqa_robustness.defenses.purification.none:Undefended",
         summary="the metric as it is",
         kind="none",
+    ),
+    DefenseEntry(
+        name="realesrgan",
+        target="iqa_robustness.defenses.purification.realesrgan:RealESRGAN",
+        summary="blind super-resolution and back to the image's size (weights not included)",
     ),
 ):
     registry.register(_entry)
@@ -77,6 +107,13 @@ def create(name: str, **parameters: Any) -> Defense:
         return kind(**parameters)
     except TypeError as error:
         raise ConfigurationError(f"defense {name!r} cannot be constructed: {error}") from error
+
+
+def available(name: str) -> bool:
+    """Whether `create(name)` makes a defense that works here: it reads no published weights, or they are present."""
+    from iqa_robustness.metrics.weights import available as weights_available
+
+    return weights_available(name)
 
 
 def list() -> tuple[DefenseEntry, ...]:

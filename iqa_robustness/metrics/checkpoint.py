@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from iqa_robustness.errors import WeightsError, Where
+from iqa_robustness.errors import WeightsError
 from iqa_robustness.metrics.base import WeightsFile
-from iqa_robustness.metrics.weights import entry_of, located, sha256_of
+from iqa_robustness.metrics.weights import WeightsEntry, entry_of, located, sha256_of
 
 # CNNIQA's authors give their file no suffix.
 SUFFIXES = (".pth", ".pt", ".pkl", ".ckpt", ".bin", ".safetensors", "")
@@ -27,7 +27,7 @@ NAMED = 3
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
-def read_container(path: Path, *, metric: str, sha256: str = "") -> Any:
+def read_container(path: Path, *, entry: WeightsEntry, sha256: str = "") -> Any:
     """The content of a checkpoint as its file has it, usually nested mappings with tensors.
 
     Pickles are read by torch's restricted unpickler, which calls nothing but what rebuilds tensors; NumPy numbers are
@@ -35,14 +35,14 @@ def read_container(path: Path, *, metric: str, sha256: str = "") -> Any:
 
     Args:
         path: a .pth, .pt, .pkl, .ckpt, .bin or suffixless (torch.save) or a .safetensors file.
-        metric: whose weights they are, for messages.
+        entry: the published file that it is or stands for, for messages.
         sha256: the digest the file has to have (hex); any when empty.
 
     Raises:
         WeightsError: unreadable, another digest, another format, or objects other than tensors and plain data.
     """
-    where = Where(metric=metric, file=str(path))
-    again = f"get {entry_of(metric).file} again from {entry_of(metric).origin}"
+    where = entry.where(path)
+    again = f"get {entry.file} again from {entry.origin}"
     if path.suffix not in SUFFIXES:
         raise WeightsError(
             f"the weights have the suffix {path.suffix!r}",
@@ -73,7 +73,7 @@ def read_container(path: Path, *, metric: str, sha256: str = "") -> Any:
         ) from error
 
 
-def tensors_of(container: Any, *, metric: str, path: Path) -> dict[str, Tensor]:
+def tensors_of(container: Any, *, entry: WeightsEntry, path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint by key, without the usual containers and prefixes.
 
     Raises:
@@ -88,7 +88,7 @@ def tensors_of(container: Any, *, metric: str, path: Path) -> dict[str, Tensor]:
         kind = f"a mapping with {_few([*container])}" if isinstance(container, Mapping) else type(container).__name__
         raise WeightsError(
             f"the weights hold no mapping from names to tensors: {kind}",
-            where=Where(metric=metric, file=str(path)),
+            where=entry.where(path),
             fix=f"give a state_dict(), plain or under one of {', '.join(CONTAINERS)}",
         )
     state: dict[str, Tensor] = dict(container)
@@ -97,12 +97,12 @@ def tensors_of(container: Any, *, metric: str, path: Path) -> dict[str, Tensor]:
     return state
 
 
-def read_checkpoint(path: Path, *, metric: str, sha256: str = "") -> dict[str, Tensor]:
+def read_checkpoint(path: Path, *, entry: WeightsEntry, sha256: str = "") -> dict[str, Tensor]:
     """Tensors by key, on the CPU. Raises WeightsError; see `read_container` and `tensors_of`."""
-    return tensors_of(read_container(path, metric=metric, sha256=sha256), metric=metric, path=path)
+    return tensors_of(read_container(path, entry=entry, sha256=sha256), entry=entry, path=path)
 
 
-def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, metric: str, path: Path) -> None:
+def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, entry: WeightsEntry, path: Path) -> None:
     """Copy tensors into a network; every key and shape has to fit.
 
     Counters of batch normalisation, which files from before torch 0.4.1 lack and inference does not use, may be absent.
@@ -125,27 +125,27 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, metric: str
     ]
     if faults:
         raise WeightsError(
-            f"the weights do not fit {metric}: {'; '.join(faults)}",
-            where=Where(metric=metric, file=str(path)),
-            fix=f"give the file that the authors publish: {entry_of(metric).file} from {entry_of(metric).origin}",
+            f"the weights do not fit {entry.owner}: {'; '.join(faults)}",
+            where=entry.where(path),
+            fix=f"give the file that the authors publish: {entry.file} from {entry.origin}",
         )
     module.load_state_dict(dict(state), strict=True)
 
 
 def load_published(
     build: Callable[[], ModuleT],
-    metric: str,
+    owner: str,
     weights: str | Path | None,
     *,
     state_of: Callable[..., dict[str, Tensor]] = tensors_of,
 ) -> tuple[ModuleT, WeightsFile]:
-    """Find and read a metric's weights, then build its network with them; in this order, as building takes seconds.
+    """Find and read the weights of a metric or defense, then build its network, in this order: building takes seconds.
 
     The digest of the manifest is asked of its own file only, not of a given one.
 
     Args:
         build: makes the network, in the key layout of the published file.
-        metric: registered name.
+        owner: registered name.
         weights: a file, or None for the one in `weights.folder()`.
         state_of: makes the state from the file's content, where that is more than unwrapping.
 
@@ -155,11 +155,11 @@ def load_published(
     Raises:
         WeightsError: the file is missing, unreadable, or does not fit.
     """
-    path, entry = located(metric, weights), entry_of(metric)
-    container = read_container(path, metric=metric, sha256=entry.sha256 if weights is None else "")
-    state = state_of(container, metric=metric, path=path)
+    path, entry = located(owner, weights), entry_of(owner)
+    container = read_container(path, entry=entry, sha256=entry.sha256 if weights is None else "")
+    state = state_of(container, entry=entry, path=path)
     network = build()
-    load_strictly(network, state, metric=metric, path=path)
+    load_strictly(network, state, entry=entry, path=path)
     return network, WeightsFile(name=path.name, sha256=sha256_of(path), origin=entry.origin)
 
 

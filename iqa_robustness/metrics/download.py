@@ -53,7 +53,7 @@ def fetch(entry: WeightsEntry, *, into: Path | None = None, progress: Progress =
         WeightsError: the folder cannot be written.
     """
     target = (into or folder()) / entry.file
-    where = Where(metric=entry.metric, file=str(target))
+    where = entry.where(target)
     if target.is_file():
         return verified(entry, target)
     _refuse_what_cannot_be_fetched(entry, where)
@@ -85,7 +85,7 @@ def verified(entry: WeightsEntry, path: Path) -> Path:
         ChecksumError: one of them differs.
         WeightsError: the file cannot be read.
     """
-    where = Where(metric=entry.metric, file=str(path))
+    where = entry.where(path)
     fix = f"delete it and get it again from {entry.origin}; parameters of your own go into another file, weights=PATH"
     try:
         size = path.stat().st_size
@@ -102,13 +102,13 @@ def _refuse_what_cannot_be_fetched(entry: WeightsEntry, where: Where) -> None:
     by_hand = f"download {entry.file} from {entry.origin} in a browser and put it into {Path(where.file).parent}"
     if entry.by_hand:
         raise ManualDownloadError(
-            f"{entry.file} of {entry.metric} is offered on a web page only: {entry.origin}", where=where, fix=by_hand
+            f"{entry.file} of {entry.owner} is offered on a web page only: {entry.origin}", where=where, fix=by_hand
         )
     if urlsplit(entry.origin).scheme not in ("http", "https"):
         raise DownloadError(f"{entry.origin} is no address of the web", where=where, fix=by_hand)
     if variable := offline():
         raise OfflineError(
-            f"{entry.file} of {entry.metric} is not here, and {variable} forbids the network",
+            f"{entry.file} of {entry.owner} is not here, and {variable} forbids the network",
             where=where,
             fix=f"unset {variable.partition('=')[0]}, or {by_hand} on a machine with a network",
         )
@@ -229,8 +229,8 @@ class _Transfer:
 
     def _failed(self, why: str) -> DownloadError:
         return DownloadError(
-            f"{self.entry.file} of {self.entry.metric} was not fetched: {why}",
-            where=Where(metric=self.entry.metric, file=str(self.target)),
+            f"{self.entry.file} of {self.entry.owner} was not fetched: {why}",
+            where=self.entry.where(self.target),
             fix=f"try again (what has arrived is kept), or download {self.entry.origin} by hand and put it into "
             f"{self.target.parent}",
         )

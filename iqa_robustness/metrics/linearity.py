@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from iqa_robustness.errors import WeightsError, Where
+from iqa_robustness.errors import WeightsError
 from iqa_robustness.metrics.backbones import torchvision_model
 from iqa_robustness.metrics.base import Metric, MetricSpec
 from iqa_robustness.metrics.checkpoint import load_published, tensors_of
 from iqa_robustness.metrics.preparation import IMAGENET, normalised, refuse_smaller, resized
+from iqa_robustness.metrics.weights import WeightsEntry
 
 TRAINED_SIZE = (498, 664)
 # Children of the backbone whose means are judged: the third and the fourth stage.
@@ -61,21 +62,21 @@ class LinearityNetwork(nn.Module):
         return relative.squeeze(1) * self.k + self.b
 
 
-def state_of(container: Any, *, metric: str, path: Path) -> dict[str, Tensor]:
+def state_of(container: Any, *, entry: WeightsEntry, path: Path) -> dict[str, Tensor]:
     """The network's state: tensors under `model`, and the first of the three `k` and `b` beside it.
 
     Raises:
         WeightsError: `k` or `b` is missing, or no number.
     """
     content = container if isinstance(container, Mapping) else {}
-    state = tensors_of(container, metric=metric, path=path)
+    state = tensors_of(container, entry=entry, path=path)
     for name in ("k", "b"):
         try:
             state[name] = torch.as_tensor(content[name], dtype=torch.float32).flatten()[:1]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise WeightsError(
                 f"the weights lack the number {name!r} that maps scores to the MOS scale",
-                where=Where(metric=metric, file=str(path)),
+                where=entry.where(path),
                 fix="give the authors' file whole: 'model', 'k' and 'b'",
             ) from error
     return state

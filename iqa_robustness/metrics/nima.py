@@ -15,6 +15,7 @@ from iqa_robustness.metrics.keras_hdf5 import read_layers, torch_state
 from iqa_robustness.metrics.mobilenet_v1 import CHANNELS, MobileNetV1
 from iqa_robustness.metrics.parameter_file import parameter_files
 from iqa_robustness.metrics.preparation import refuse_smaller
+from iqa_robustness.metrics.weights import entry_of
 
 SIDE = 224
 CLASSES = 10
@@ -61,7 +62,7 @@ class Nima(Metric):
         (file,) = parameter_files("nima", weights)
         state = _state(file.path)
         self.network = NimaNetwork(both_sides=paper)
-        load_strictly(self.network, state, metric="nima", path=file.path)
+        load_strictly(self.network, state, entry=entry_of("nima"), path=file.path)
         self.register_buffer("opinions", torch.arange(1.0, CLASSES + 1), persistent=False)
         self.opinions: Tensor
         self.spec = MetricSpec(

@@ -22,7 +22,8 @@ _PAGES = ("drive.google.com", "mega.nz", "surfdrive.surf.nl")
 class WeightsEntry:
     """One published file.
 
-    metric: the registered name it belongs to.
+    metric, defense: the registered name it belongs to; the other one is empty.
+    variant: what of it reads the file, where its defaults do not (`x4plus` of `realesrgan`).
     file: its name, as its authors publish it and as `folder()` keeps it.
     origin: an address: the file's own where it has one, else the page that offers it.
     sha256: hex digest; empty where the authors publish none and nobody has verified one.
@@ -30,7 +31,9 @@ class WeightsEntry:
     licence: as its authors state it.
     """
 
-    metric: str
+    metric: str = ""
+    defense: str = ""
+    variant: str = ""
     file: str
     origin: str
     sha256: str = ""
@@ -38,15 +41,26 @@ class WeightsEntry:
     licence: str = ""
 
     @property
+    def owner(self) -> str:
+        """The name of the metric or the defense."""
+        return self.metric or self.defense
+
+    @property
     def by_hand(self) -> bool:
         """Whether the origin is a page for people rather than the file."""
         return urlsplit(self.origin).hostname in _PAGES
+
+    def where(self, path: str | Path = "") -> Where:
+        """The place of an error that has to do with this file, or with another one given for it."""
+        return Where(metric=self.metric, defense=self.defense, file=str(path))
 
 
 _LIVE_RELEASES = (
     "https://raw.githubusercontent.com/dsoellinger/blind_image_quality_toolbox/4d12c43c77bba538f684df0b62621e9350854c43"
 )
 _IDEALO = "https://github.com/idealo/image-quality-assessment/raw/master/models/MobileNet"
+_REAL_ESRGAN = "https://github.com/xinntao/Real-ESRGAN/releases/download"
+_CSZN = "https://raw.githubusercontent.com/cszn"
 
 _ENTRIES = (
     WeightsEntry(
@@ -71,6 +85,43 @@ _ENTRIES = (
         origin="https://raw.githubusercontent.com/lidq92/CNNIQA/fb36830fc6491ef8db2dc651aaad94cdbee131fa/models/CNNIQA-LIVE",
         sha256="79cc404d0da3e76e51b6680c4d6edd7332399ba7ed8af3306bdd16e95c7bda7e",
         size=2_900_940,
+        licence="none stated",
+    ),
+    WeightsEntry(
+        defense="disco",
+        file="disco_pgd.pth",
+        origin="https://drive.google.com/file/d/1kMjqPVmu1xNhmZdPf25BN9JQ0j9LBar5/view",
+        licence="none stated",
+    ),
+    WeightsEntry(
+        defense="dncnn",
+        file="GD_Color_Blind.mat",
+        origin=f"{_CSZN}/DnCNN/e93b27812d3ff523a3a79d19e5e50d233d7a8d0a/model/GD_Color_Blind.mat",
+        sha256="57db5437a44037e7675a99042fe7b14d3dcdf1c333d3ec665855566e8a59795c",
+        size=2_763_713,
+        licence="none stated",
+    ),
+    WeightsEntry(
+        defense="dncnn",
+        variant="sigma",
+        file="FDnCNN_color.mat",
+        origin=f"{_CSZN}/DnCNN/e93b27812d3ff523a3a79d19e5e50d233d7a8d0a/model/FDnCNN_color.mat",
+        sha256="f92823de4227811aa603c849d2495722c54d17d51b3a9df2ac804976daf258c3",
+        size=2_776_404,
+        licence="none stated",
+    ),
+    WeightsEntry(
+        defense="fcn",
+        file="fcn_mse.pth",
+        origin="https://drive.google.com/drive/folders/1c6hC5cSfeNfi5-jMHwsyZqoH_QXURmB_",
+        licence="MIT",
+    ),
+    WeightsEntry(
+        defense="ffdnet",
+        file="FFDNet_color.mat",
+        origin=f"{_CSZN}/FFDNet/e787f46df2f374ff3591186706229cb9a0591fea/models/FFDNet_color.mat",
+        sha256="a4b5a9da21294ab9ba6ed5c6cc459c46dff20c025eb7d3ab82e8e0bb00541793",
+        size=3_373_400,
         licence="none stated",
     ),
     WeightsEntry(
@@ -104,6 +155,12 @@ _ENTRIES = (
         licence="none stated",
     ),
     WeightsEntry(
+        defense="mprnet",
+        file="model_denoising.pth",
+        origin="https://drive.google.com/file/d/1LODPt9kYmxwU98g96UrRA0_Eh5HYcsRw/view",
+        licence="academic, non-commercial",
+    ),
+    WeightsEntry(
         metric="nima",
         file="weights_mobilenet_technical_0.11.hdf5",
         origin=f"{_IDEALO}/weights_mobilenet_technical_0.11.hdf5",
@@ -125,6 +182,40 @@ _ENTRIES = (
         licence="MIT",
     ),
     WeightsEntry(
+        defense="realesrgan",
+        file="realesr-general-x4v3.pth",
+        origin=f"{_REAL_ESRGAN}/v0.2.5.0/realesr-general-x4v3.pth",
+        sha256="8dc7edb9ac80ccdc30c3a5dca6616509367f05fbc184ad95b731f05bece96292",
+        size=4_885_111,
+        licence="BSD-3-Clause",
+    ),
+    WeightsEntry(
+        defense="realesrgan",
+        file="realesr-general-wdn-x4v3.pth",
+        origin=f"{_REAL_ESRGAN}/v0.2.5.0/realesr-general-wdn-x4v3.pth",
+        sha256="1641f8c4464b9f097c9fdda5589273713f67cf59f3d909e0bd688f0cee269dca",
+        size=4_885_111,
+        licence="BSD-3-Clause",
+    ),
+    WeightsEntry(
+        defense="realesrgan",
+        variant="animevideov3",
+        file="realesr-animevideov3.pth",
+        origin=f"{_REAL_ESRGAN}/v0.2.5.0/realesr-animevideov3.pth",
+        sha256="b8a8376811077954d82ca3fcf476f1ac3da3e8a68a4f4d71363008000a18b75d",
+        size=2_504_012,
+        licence="BSD-3-Clause",
+    ),
+    WeightsEntry(
+        defense="realesrgan",
+        variant="x4plus",
+        file="RealESRGAN_x4plus.pth",
+        origin=f"{_REAL_ESRGAN}/v0.1.0/RealESRGAN_x4plus.pth",
+        sha256="4fa0d38905f75ac06eb49a7951b426670021be3018265fd191d2125df9d682f1",
+        size=67_040_989,
+        licence="BSD-3-Clause",
+    ),
+    WeightsEntry(
         metric="spaq",
         file="BL_release.pt",
         origin="https://drive.google.com/file/d/1pXjXAIItViTFs7qUBY-b11WY50mzoVM2/view",
@@ -133,7 +224,7 @@ _ENTRIES = (
 )
 
 MANIFEST: Mapping[str, tuple[WeightsEntry, ...]] = MappingProxyType(
-    {name: tuple(e for e in _ENTRIES if e.metric == name) for name in sorted({e.metric for e in _ENTRIES})}
+    {name: tuple(e for e in _ENTRIES if e.owner == name) for name in sorted({e.owner for e in _ENTRIES})}
 )
 
 
@@ -143,41 +234,46 @@ def folder() -> Path:
     return Path(chosen).expanduser() if chosen else _user_cache() / "iqa_robustness" / "weights"
 
 
-def entry_of(metric: str, file: str = "") -> WeightsEntry:
-    """A file that a metric reads: the named one, else its first. Raises UnknownNameError when it reads none."""
+def entry_of(owner: str, file: str = "") -> WeightsEntry:
+    """A file that a metric or defense reads: the named one, else its first.
+
+    Raises:
+        UnknownNameError: it reads none, or none of this name.
+    """
     try:
-        entries = MANIFEST[metric]
+        entries = MANIFEST[owner]
     except KeyError:
-        raise UnknownNameError("metric with published weights", metric, MANIFEST) from None
+        raise UnknownNameError("metric or defense with published weights", owner, MANIFEST) from None
     for entry in entries:
         if file in ("", entry.file):
             return entry
-    raise UnknownNameError(f"file of {metric}", file, [entry.file for entry in entries])
+    raise UnknownNameError(f"file of {owner}", file, [entry.file for entry in entries])
 
 
-def located(metric: str, given: str | Path | None = None, *, file: str = "") -> Path:
-    """The file to read: the given one, else the metric's own (the named one, else its first) in `folder()`.
+def located(owner: str, given: str | Path | None = None, *, file: str = "") -> Path:
+    """The file to read: the given one, else the owner's own (the named one, else its first) in `folder()`.
 
     Raises:
         WeightsError: there is no such file; the message says which one is needed and where it comes from.
     """
-    entry = entry_of(metric, file)
+    entry = entry_of(owner, file)
     path = Path(given).expanduser() if given is not None else folder() / entry.file
     if path.is_file():
         return path
-    fetch = "" if entry.by_hand else f"run `iqa-robustness weights fetch {metric}`; or "
+    fetch = "" if entry.by_hand else f"run `iqa-robustness weights fetch {owner}`; or "
     lacking = "is no file" if path.exists() else "does not exist"
     raise WeightsError(
-        f"metric {metric!r} needs the weights {entry.file}, which are not part of this package: {path} {lacking}",
-        where=Where(metric=metric, file=str(path)),
+        f"{'metric' if entry.metric else 'defense'} {owner!r} needs the weights {entry.file}, which are not part of "
+        f"this package: {path} {lacking}",
+        where=entry.where(path),
         fix=f"{fetch}get {entry.file} from {entry.origin} and give weights=PATH, or put it into {folder()} "
         f"(another folder: ${FOLDER_VARIABLE})",
     )
 
 
-def available(metric: str) -> bool:
-    """Whether a metric can be created without `weights=`: it reads no published file, or the file is in `folder()`."""
-    return all((folder() / entry.file).is_file() for entry in MANIFEST.get(metric, ()))
+def available(owner: str) -> bool:
+    """Whether a metric or defense works without `weights=`: it reads no published file, or its are in `folder()`."""
+    return all((folder() / entry.file).is_file() for entry in MANIFEST.get(owner, ()) if not entry.variant)
 
 
 def sha256_of(path: Path) -> str:

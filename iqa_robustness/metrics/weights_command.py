@@ -19,12 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["list", "fetch", "verify", "where"],
         help="list: all files; fetch: download what is missing; verify: size and SHA-256; where: the folder and paths",
     )
-    parser.add_argument("metric", nargs="*", metavar="METRIC", help="only these metrics' files")
+    parser.add_argument("name", nargs="*", metavar="NAME", help="only the files of these metrics and defenses")
 
 
 def run(options: argparse.Namespace) -> int:
     """Do it; 0, or what the raised error says."""
-    chosen = _chosen(options.metric)
+    chosen = _chosen(options.name)
     actions = {"list": _list, "fetch": _fetch, "verify": _verify, "where": _where}
     return actions[options.action](chosen)
 
@@ -37,10 +37,10 @@ def _chosen(names: Sequence[str]) -> list[WeightsEntry]:
 
 def _list(entries: Sequence[WeightsEntry]) -> int:
     rows = [
-        (e.metric, e.file, spoken_size(e.size), e.licence, "yes" if (folder() / e.file).is_file() else "no", e.origin)
+        (e.owner, e.file, spoken_size(e.size), e.licence, "yes" if (folder() / e.file).is_file() else "no", e.origin)
         for e in entries
     ]
-    head = ("metric", "file", "size", "licence", "present", "origin")
+    head = ("for", "file", "size", "licence", "present", "origin")
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     for row in [head, *rows]:
         cells = [

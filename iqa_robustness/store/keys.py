@@ -40,6 +40,9 @@ class Key:
 def document_of(configuration: Any) -> dict[str, Any]:
     """A frozen dataclass (an attack, a defense) as a key document: class, declared `version`, every field.
 
+    A field that names a file says nothing of what is in it: where the class has `contents`, a mapping from such fields
+    to names and digests, these stand in the document.
+
     Raises:
         ConfigurationError: no dataclass, or without an integer `version`.
     """
@@ -51,6 +54,7 @@ def document_of(configuration: Any) -> dict[str, Any]:
             fix="make it a frozen dataclass with a class attribute `version: ClassVar[int]`",
         )
     fields = {field.name: _plain(getattr(configuration, field.name)) for field in dataclasses.fields(configuration)}
+    fields |= getattr(configuration, "contents", {})
     return {"class": f"{kind.__module__}.{kind.__qualname__}", "version": version, "fields": fields}
 
 

@@ -1,4 +1,7 @@
-"""What every registered defense must satisfy, at its default and at each value of its varied parameter."""
+"""What every registered defense must satisfy, at its default and at each value of its varied parameter.
+
+A defense whose weights are not part of the package takes part where its files are in `weights.folder()`.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,8 @@ from iqa_robustness.metrics.scoring import Scorer, transformed
 from iqa_robustness.store import Key, document_of
 from iqa_robustness.streams import Streams
 
-NAMES = defenses.registry.names()
+REGISTERED = defenses.registry.names()
+NAMES = [name for name in REGISTERED if defenses.available(name)]
 SAMPLES = 24
 
 
@@ -58,9 +62,10 @@ def streams_of(ids: str, key: str = "key") -> Streams:
 # --- declarations ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", REGISTERED)
 def test_the_class_declares_what_the_registry_and_the_records_say(name: str) -> None:
-    entry, kind = defenses.registry.resolve(name), type(made(name))
+    entry, defense = defenses.registry.resolve(name), made(name)
+    kind = type(defense)
     assert kind.name == entry.name
     assert kind.kind == entry.kind
     assert kind.kind in ("none", "purification", "certified", "training")
@@ -68,7 +73,7 @@ def test_the_class_declares_what_the_registry_and_the_records_say(name: str) -> 
     assert kind.version >= 1
     assert entry.summary
     assert kind.__doc__
-    for flag in (kind.differentiable, kind.stochastic, kind.keeps_geometry):
+    for flag in (defense.differentiable, defense.stochastic, defense.keeps_geometry):
         assert isinstance(flag, bool)
     fields = {field.name for field in dataclasses.fields(kind)}
     assert not kind.varied_parameter or kind.varied_parameter in fields
@@ -87,13 +92,13 @@ def test_a_defense_is_its_parameters_and_can_be_part_of_a_key(name: str, paramet
         assert document["fields"][parameter] == value
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", REGISTERED)
 def test_each_value_of_the_varied_parameter_is_another_defense(name: str) -> None:
     kind = type(made(name))
     assert len({made(name, **{kind.varied_parameter: v}) for v in kind.parameter_values}) == len(kind.parameter_values)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", REGISTERED)
 def test_the_protocol_of_an_adaptive_attack_follows_from_the_declarations(name: str) -> None:
     defense = made(name)
     protocol = attack_protocol(defense, draws=4, white_box=True)
@@ -101,7 +106,7 @@ def test_the_protocol_of_an_adaptive_attack_follows_from_the_declarations(name: 
     assert ("bpda-" in protocol) is not defense.differentiable
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", REGISTERED)
 def test_an_unknown_parameter_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError):
         defenses.create(name, no_such_parameter=1)

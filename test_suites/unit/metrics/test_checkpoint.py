@@ -28,6 +28,7 @@ from iqa_robustness.metrics.checkpoint import (
 from iqa_robustness.metrics.weights import WeightsEntry, entry_of, sha256_of
 
 METRIC = "koncept"
+ENTRY = entry_of(METRIC)
 
 
 def small() -> nn.Module:
@@ -53,37 +54,37 @@ def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 def test_files_of_torch_save_old_and_new(state: dict[str, Tensor], tmp_path: Path, suffix: str, zipped: bool) -> None:
     path = tmp_path / f"file{suffix}"
     torch.save(state, path, _use_new_zipfile_serialization=zipped)
-    assert equal(read_checkpoint(path, metric=METRIC), state)
+    assert equal(read_checkpoint(path, entry=ENTRY), state)
 
 
 def test_safetensors(state: dict[str, Tensor], tmp_path: Path) -> None:
     path = tmp_path / "file.safetensors"
     save_file(state, path)
-    assert equal(read_checkpoint(path, metric=METRIC), state)
+    assert equal(read_checkpoint(path, entry=ENTRY), state)
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_the_usual_containers_are_opened(state: dict[str, Tensor], tmp_path: Path, name: str) -> None:
     path = tmp_path / "file.pth"
     torch.save({"epoch": 3, "lr": [1e-3, None], name: state, "optimizer": {"step": torch.ones(1)}}, path)
-    assert equal(read_checkpoint(path, metric=METRIC), state)
+    assert equal(read_checkpoint(path, entry=ENTRY), state)
 
 
 def test_containers_within_containers(state: dict[str, Tensor], tmp_path: Path) -> None:
     path = tmp_path / "file.pth"
     torch.save({"args": "x", "model": {"version": 1, "state_dict": collections.OrderedDict(state)}}, path)
-    assert equal(read_checkpoint(path, metric=METRIC), state)
+    assert equal(read_checkpoint(path, entry=ENTRY), state)
 
 
 @pytest.mark.parametrize("prefix", [*PREFIXES, "module._orig_mod.", "module.module."])
 def test_prefixes_of_wrappers_are_stripped(state: dict[str, Tensor], prefix: str) -> None:
     wrapped = {prefix + key: value for key, value in state.items()}
-    assert equal(tensors_of(wrapped, metric=METRIC, path=Path("x.pth")), state)
+    assert equal(tensors_of(wrapped, entry=ENTRY, path=Path("x.pth")), state)
 
 
 def test_a_prefix_that_only_some_keys_have_is_part_of_their_names(state: dict[str, Tensor]) -> None:
     mixed = {"module.a": torch.ones(1), "b": torch.ones(1)}
-    assert tensors_of(mixed, metric=METRIC, path=Path("x.pth")).keys() == mixed.keys()
+    assert tensors_of(mixed, entry=ENTRY, path=Path("x.pth")).keys() == mixed.keys()
 
 
 def test_numbers_of_numpy_beside_the_tensors_are_read(state: dict[str, Tensor], tmp_path: Path) -> None:
@@ -91,11 +92,11 @@ def test_numbers_of_numpy_beside_the_tensors_are_read(state: dict[str, Tensor], 
     torch.save(
         {"model": state, "k": [np.float64(2.5), np.float32(1)], "b": np.array([1.0, 2.0]), "n": np.int64(7)}, path
     )
-    content = read_container(path, metric=METRIC)
+    content = read_container(path, entry=ENTRY)
     assert content["k"] == [2.5, 1]
     assert content["b"].tolist() == [1, 2]
     assert content["n"] == 7
-    assert equal(tensors_of(content, metric=METRIC, path=path), state)
+    assert equal(tensors_of(content, entry=ENTRY, path=path), state)
 
 
 def test_numbers_pickled_under_numpy_1s_names_are_read(tmp_path: Path) -> None:
@@ -104,7 +105,7 @@ def test_numbers_pickled_under_numpy_1s_names_are_read(tmp_path: Path) -> None:
     content = path.read_bytes()
     assert b"numpy._core.multiarray" in content
     path.write_bytes(content.replace(b"cnumpy._core.multiarray", b"cnumpy.core.multiarray"))
-    assert read_container(path, metric=METRIC) == {"k": 2.5}
+    assert read_container(path, entry=ENTRY) == {"k": 2.5}
 
 
 # --- refusing ---------------------------------------------------------------------------------------------------------
@@ -133,7 +134,7 @@ def test_a_malicious_pickle_is_refused_and_nothing_runs(
     else:
         torch.save(content, path, _use_new_zipfile_serialization=save == "zip")
     with pytest.raises(WeightsError, match="nothing else is loaded") as raised:
-        read_checkpoint(path, metric=METRIC)
+        read_checkpoint(path, entry=ENTRY)
     assert raised.value.where.file == str(path)
     assert raised.value.where.metric == METRIC
     assert not target.exists()
@@ -145,7 +146,7 @@ def test_a_whole_module_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "module.pt"
     torch.save(small(), path)
     with pytest.raises(WeightsError, match="nothing else is loaded") as raised:
-        read_checkpoint(path, metric=METRIC)
+        read_checkpoint(path, entry=ENTRY)
     assert "state_dict" in raised.value.fix
 
 
@@ -155,7 +156,7 @@ def test_bytes_that_are_no_checkpoint(tmp_path: Path, content: bytes, suffix: st
     path = tmp_path / f"page{suffix}"
     path.write_bytes(content)
     with pytest.raises(WeightsError) as raised:
-        read_checkpoint(path, metric=METRIC)
+        read_checkpoint(path, entry=ENTRY)
     assert raised.value.where.file == str(path)
     assert entry_of(METRIC).origin in raised.value.fix
 
@@ -165,7 +166,7 @@ def test_a_cut_download_is_refused(state: dict[str, Tensor], tmp_path: Path) -> 
     torch.save(state, path)
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(WeightsError):
-        read_checkpoint(path, metric=METRIC)
+        read_checkpoint(path, entry=ENTRY)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ def test_plain_data_without_a_state_is_refused(tmp_path: Path, content: Any) -> 
     path = tmp_path / "file.pth"
     torch.save(content, path)
     with pytest.raises(WeightsError, match="no mapping from names to tensors"):
-        read_checkpoint(path, metric=METRIC)
+        read_checkpoint(path, entry=ENTRY)
 
 
 @pytest.mark.parametrize("name", ["weights.npz", "weights.h5", "weights.zip"])
@@ -183,17 +184,17 @@ def test_other_formats_are_refused_by_their_suffix(tmp_path: Path, name: str) ->
     path = tmp_path / name
     path.write_bytes(b"x")
     with pytest.raises(WeightsError, match="suffix") as raised:
-        read_checkpoint(path, metric=METRIC)
+        read_checkpoint(path, entry=ENTRY)
     assert ".safetensors" in raised.value.fix
 
 
 def test_the_digest_is_compared_before_anything_is_read(state: dict[str, Tensor], tmp_path: Path) -> None:
     path = tmp_path / "file.pth"
     torch.save(state, path)
-    assert equal(read_checkpoint(path, metric=METRIC, sha256=sha256_of(path)), state)
+    assert equal(read_checkpoint(path, entry=ENTRY, sha256=sha256_of(path)), state)
     path.write_bytes(b"junk that no reader would take")
     with pytest.raises(WeightsError, match=f"sha256 {sha256_of(path)}, {'0' * 64} is expected"):
-        read_checkpoint(path, metric=METRIC, sha256="0" * 64)
+        read_checkpoint(path, entry=ENTRY, sha256="0" * 64)
 
 
 # --- loading ----------------------------------------------------------------------------------------------------------
@@ -201,7 +202,7 @@ def test_the_digest_is_compared_before_anything_is_read(state: dict[str, Tensor]
 
 def test_a_state_that_fits_is_loaded_whole(state: dict[str, Tensor]) -> None:
     network = small()
-    load_strictly(network, state, metric=METRIC, path=Path("x.pth"))
+    load_strictly(network, state, entry=ENTRY, path=Path("x.pth"))
     assert equal(network.state_dict(), state)
 
 
@@ -209,7 +210,7 @@ def test_counters_of_batch_normalisation_may_be_absent(state: dict[str, Tensor])
     old = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
     assert len(old) == len(state) - 1
     network = small()
-    load_strictly(network, old, metric=METRIC, path=Path("x.pth"))
+    load_strictly(network, old, entry=ENTRY, path=Path("x.pth"))
     assert equal(network.state_dict(), state)
 
 
@@ -230,7 +231,7 @@ def test_what_does_not_fit_is_named(state: dict[str, Tensor], change: Any, messa
     network = small()
     before = {key: value.clone() for key, value in network.state_dict().items()}
     with pytest.raises(WeightsError) as raised:
-        load_strictly(network, state, metric=METRIC, path=Path("mine.pth"))
+        load_strictly(network, state, entry=ENTRY, path=Path("mine.pth"))
     assert re.search(message, raised.value.what)
     assert raised.value.where.file == "mine.pth"
     assert equal(network.state_dict(), before)
@@ -238,7 +239,7 @@ def test_what_does_not_fit_is_named(state: dict[str, Tensor], change: Any, messa
 
 def test_long_lists_of_keys_are_cut_short(state: dict[str, Tensor]) -> None:
     with pytest.raises(WeightsError, match=r"missing 0.weight, 0.bias, 1.weight and 5 more"):
-        load_strictly(small(), {}, metric=METRIC, path=Path("x.pth"))
+        load_strictly(small(), {}, entry=ENTRY, path=Path("x.pth"))
 
 
 def test_load_published_finds_reads_loads_and_describes(

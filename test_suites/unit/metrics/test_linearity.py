@@ -16,6 +16,7 @@ from iqa_robustness.errors import WeightsError
 from iqa_robustness.metrics import linearity
 from iqa_robustness.metrics.base import Metric
 from iqa_robustness.metrics.linearity import Linearity, LinearityNetwork, state_of
+from iqa_robustness.metrics.weights import entry_of
 
 pytestmark = pytest.mark.usefixtures("one_thread", "torchvision")
 
@@ -143,7 +144,7 @@ TENSORS = {"weight": torch.ones(2)}
 
 
 def numbers(content: dict[str, Any]) -> tuple[list[float], list[float]]:
-    state = state_of(content, metric="linearity", path=Path("p1q2.pth"))
+    state = state_of(content, entry=entry_of("linearity"), path=Path("p1q2.pth"))
     return state["k"].tolist(), state["b"].tolist()
 
 

@@ -111,3 +111,22 @@ def test_a_manifest_entry_is_found_by_its_file(cache: Path) -> None:
     with pytest.raises(UnknownNameError, match="unknown file of pair 'pair_secnd'") as raised:
         entry_of("pair", "pair_secnd")
     assert "pair_second" in raised.value.fix
+
+
+def test_one_file_of_a_defense_is_found_checked_and_named_by_the_defense(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = hashlib.sha256(b"one").hexdigest()
+    entry = WeightsEntry(defense="dncnn", file="net.mat", origin="https://example.org/net.mat", sha256=digest)
+    monkeypatch.setattr("iqa_robustness.metrics.weights.MANIFEST", {"dncnn": (entry,)})
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    (tmp_path / "net.mat").write_bytes(b"one")
+    assert parameter_file.parameter_file(entry).described.sha256 == digest
+    (tmp_path / "net.mat").write_bytes(b"two")
+    with pytest.raises(WeightsError, match=r"net\.mat has sha256") as raised:
+        parameter_file.parameter_file(entry)
+    assert (raised.value.where.defense, raised.value.where.metric) == ("dncnn", "")
+    assert (
+        parameter_file.parameter_file(entry, tmp_path / "net.mat").described.sha256
+        == hashlib.sha256(b"two").hexdigest()
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from iqa_robustness import metrics
+from iqa_robustness import defenses, metrics
 from iqa_robustness.errors import UnknownNameError, WeightsError
 from iqa_robustness.metrics import weights
 from iqa_robustness.metrics.weights import MANIFEST, WeightsEntry, available, entry_of, folder, located, sha256_of
@@ -27,6 +27,7 @@ PUBLISHED = (
     "paq2piq",
     "spaq",
 )
+DEFENSES = ("disco", "dncnn", "fcn", "ffdnet", "mprnet", "realesrgan")
 
 
 @pytest.fixture(autouse=True)
@@ -44,20 +45,29 @@ def put(kept: Path, metric: str, content: bytes = b"weights") -> Path:
     return path
 
 
-def test_the_manifest_holds_the_published_metrics() -> None:
-    assert tuple(MANIFEST) == PUBLISHED
-    assert set(MANIFEST) <= set(metrics.registry.names())
+def test_the_manifest_holds_the_published_metrics_and_defenses() -> None:
+    assert tuple(MANIFEST) == tuple(sorted((*PUBLISHED, *DEFENSES)))
+    assert set(PUBLISHED) <= set(metrics.registry.names())
+    assert set(DEFENSES) <= set(defenses.registry.names())
+    assert not set(metrics.registry.names()) & set(defenses.registry.names()), "a name has to tell which of both it is"
+
+
+@pytest.mark.parametrize("owner", [*PUBLISHED, *DEFENSES])
+def test_an_entry_says_what_someone_who_fetches_it_needs(owner: str) -> None:
+    for entry in MANIFEST[owner]:
+        assert entry.owner == owner
+        assert (entry.metric, entry.defense) == ((owner, "") if owner in PUBLISHED else ("", owner))
+        assert Path(entry.file).name == entry.file
+        assert re.fullmatch(r"https://\S+", entry.origin)
+        assert entry.licence
+        assert re.fullmatch(r"([0-9a-f]{64})?", entry.sha256)
+        assert entry.size >= 0
+        assert bool(entry.sha256) == bool(entry.size)
 
 
 @pytest.mark.parametrize("metric", PUBLISHED)
-def test_an_entry_says_what_someone_who_fetches_it_needs(metric: str) -> None:
-    for entry in MANIFEST[metric]:
-        assert entry.metric == metric
-        assert Path(entry.file).name == entry.file
-        assert re.fullmatch(r"https://\S+", entry.origin)
-        assert entry.licence == metrics.registry.resolve(metric).licence
-        assert re.fullmatch(r"([0-9a-f]{64})?", entry.sha256)
-        assert entry.size >= 0
+def test_a_metrics_licence_is_that_of_its_weights(metric: str) -> None:
+    assert {entry.licence for entry in MANIFEST[metric]} == {metrics.registry.resolve(metric).licence}
 
 
 def test_file_names_are_unique() -> None:
@@ -119,6 +129,17 @@ def test_without_the_file_the_message_names_it_its_origin_and_the_two_ways(metri
     assert raised.value.where.file == str(kept / entry.file)
 
 
+@pytest.mark.parametrize("defense", DEFENSES)
+def test_a_defense_without_its_file_is_named_as_one(defense: str, kept: Path) -> None:
+    entry = entry_of(defense)
+    with pytest.raises(WeightsError, match=f"defense '{defense}' needs the weights {re.escape(entry.file)}") as raised:
+        located(defense)
+    assert (raised.value.where.defense, raised.value.where.metric) == (defense, "")
+    assert raised.value.where.file == str(kept / entry.file)
+    assert entry.origin in raised.value.fix
+    assert ("weights fetch" in raised.value.fix) is not entry.by_hand
+
+
 def test_a_given_path_that_does_not_exist_is_not_replaced_by_the_folders(kept: Path, tmp_path: Path) -> None:
     put(kept, "spaq")
     with pytest.raises(WeightsError, match="does not exist") as raised:
@@ -143,6 +164,16 @@ def test_available_is_whether_a_metric_can_be_created_without_a_path(kept: Path)
     assert not available("fpr")
     put(kept, "fpr")
     assert available("fpr")
+
+
+def test_available_asks_for_all_files_of_the_default_and_for_no_variant_s(kept: Path) -> None:
+    used = [entry.file for entry in MANIFEST["realesrgan"] if not entry.variant]
+    assert len(used) == 2 < len(MANIFEST["realesrgan"])
+    kept.mkdir()
+    (kept / used[0]).write_bytes(b"x")
+    assert not available("realesrgan")
+    (kept / used[1]).write_bytes(b"x")
+    assert available("realesrgan")
 
 
 def test_digest_of_a_file(tmp_path: Path) -> None:

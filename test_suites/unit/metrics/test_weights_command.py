@@ -48,7 +48,7 @@ def test_the_list_is_aligned_and_says_what_is_there(kept: Path, capsys: pytest.C
     (kept / entry_of("koncept").file).write_bytes(b"x")
     assert main(["weights", "list"]) == 0
     head, *rows = capsys.readouterr().out.splitlines()
-    assert head.split() == ["metric", "file", "size", "licence", "present", "origin"]
+    assert head.split() == ["for", "file", "size", "licence", "present", "origin"]
     assert len(rows) == sum(map(len, MANIFEST.values()))
     for column in ("file", "licence", "present", "origin"):
         place = head.index(column)
@@ -57,9 +57,9 @@ def test_the_list_is_aligned_and_says_what_is_there(kept: Path, capsys: pytest.C
     assert present == {**dict.fromkeys(MANIFEST, "no"), "koncept": "yes"}
 
 
-def test_only_named_metrics_are_listed_once(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["weights", "list", "spaq", "koncept", "spaq"]) == 0
-    assert [row.split()[0] for row in capsys.readouterr().out.splitlines()[1:]] == ["spaq", "koncept"]
+def test_only_named_ones_are_listed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["weights", "list", "spaq", "mprnet", "spaq"]) == 0
+    assert [row.split()[0] for row in capsys.readouterr().out.splitlines()[1:]] == ["spaq", "mprnet"]
 
 
 @pytest.mark.parametrize("action", ["list", "fetch", "verify", "where"])

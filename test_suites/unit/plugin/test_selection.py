@@ -71,7 +71,7 @@ def test_a_scenario_is_selected_alone(collect: Any) -> None:
 
 
 def test_a_pattern_selects_what_it_matches(collect: Any) -> None:
-    found = collect("--iqa-metric=comp*", "--iqa-defense=[fj]*", "--iqa-scenario=clean")
+    found = collect("--iqa-metric=comp*", "--iqa-defense=[fj][lp]*", "--iqa-scenario=clean")
     assert found == {"test_clean[compact/flip]", "test_clean[compact/jpeg]"}
 
 

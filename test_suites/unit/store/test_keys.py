@@ -142,6 +142,27 @@ def test_fields_versions_and_nested_fields_change_the_key() -> None:
     assert Key(document_of(Outer())).digest == Key(document_of(Outer(epsilon=2 / 255))).digest
 
 
+def test_contents_stand_for_the_fields_that_name_files() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Reading(Inner):
+        path: str = "/here"
+        digest: ClassVar[str] = "a" * 64
+
+        @property
+        def contents(self) -> dict[str, Any]:
+            return {"path": [["net.pth", self.digest]]}
+
+    class Changed(Reading):
+        digest: ClassVar[str] = "b" * 64
+
+    Changed.__qualname__ = Reading.__qualname__
+    assert document_of(Reading(path="/there"))["fields"] == {"radius": 0.5, "path": [["net.pth", "a" * 64]]}
+    assert document_of(Reading(path="/there")) == document_of(Reading())
+    assert document_of(Changed()) != document_of(Reading())
+    nested = document_of(Outer(inner=Reading()))["fields"]["inner"]
+    assert nested == document_of(Reading())
+
+
 @pytest.mark.parametrize("configuration", [Unversioned(), object(), 3, Outer(inner=Unversioned())])  # type: ignore[arg-type]
 def test_what_has_no_version_is_refused_and_named(configuration: object) -> None:
     culprit = "Unversioned" if isinstance(configuration, Outer) else type(configuration).__name__
