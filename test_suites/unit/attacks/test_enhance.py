@@ -83,7 +83,7 @@ def test_local_contrast_spreads_a_dull_picture_and_keeps_its_hue() -> None:
     dull = np.stack([110 + (rows + columns) // 8] * 3, axis=-1).astype(np.uint8)
     images = from_uint8(dull)[None]
     equalized = at(images, local=1.0)
-    assert float(equalized.std()) > 2 * float(images.std())
+    assert float(equalized.std()) > 1.25 * float(images.std())
     assert float((equalized[:, 0] - equalized[:, 2]).abs().max()) < 1e-5
 
 
