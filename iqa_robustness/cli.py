@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from iqa_robustness import __version__, attacks, datasets, defenses, metrics
 from iqa_robustness.errors import IqaRobustnessError
@@ -58,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, module, summary in (
         ("weights", "iqa_robustness.metrics.weights_command", "files of published metrics: list, fetch, verify, where"),
         ("calibrate", "iqa_robustness.training.calibrate", "measure the score range of a metric on images"),
+        ("qualify", "iqa_robustness.conformance.command", "check a metric, an attack or a defense, your own too"),
     ):
         command = commands.add_parser(name, add_help=False, help=summary)
         command.set_defaults(run=_deferred(module, command.prog))
@@ -68,6 +70,9 @@ def _deferred(module_name: str, prog: str) -> Callable[[argparse.Namespace], int
     """A subcommand whose arguments live beside its code, which is imported (with torch) only when it runs."""
 
     def run(options: argparse.Namespace) -> int:
+        # As `python -m` has it: `module:Class` may be a file of the current folder. Last: it hides no library.
+        if "" not in sys.path and str(Path.cwd()) not in sys.path:
+            sys.path.append(str(Path.cwd()))
         module = importlib.import_module(module_name)
         parser = argparse.ArgumentParser(prog=prog, description=module.__doc__)
         module.add_arguments(parser)
