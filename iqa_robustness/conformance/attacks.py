@@ -6,9 +6,6 @@ strong they are is shown elsewhere. Cost: about 40 runs on three pictures of 48 
 
 from __future__ import annotations
 
-import dataclasses
-import json
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -27,7 +24,7 @@ from iqa_robustness.conformance.attack_runs import (
 )
 from iqa_robustness.conformance.attack_subject import STRENGTHS, AttackSubject
 from iqa_robustness.conformance.check import Check, require
-from iqa_robustness.store import Key, document_of
+from iqa_robustness.conformance.declared import check_identity, declared_fields
 
 RESTRICTIONS = ("linf", "l0", "l2", "ssim", "psnr", "none")
 # Restrictions whose budget is a distance: the others bound a likeness, or nothing.
@@ -39,21 +36,10 @@ GAIN = 0.01
 def declaration(subject: AttackSubject) -> str:
     """No run."""
     kind = subject.kind
-    fields = {field.name for field in dataclasses.fields(kind)}
+    fields = declared_fields(kind)
     for attribute, allowed in (("access", ("white-box", "black-box")), ("restriction", RESTRICTIONS)):
         said = getattr(kind, attribute, None)
         require(said in allowed, f"{attribute} is {said!r}", fix=f"declare {attribute} as one of {', '.join(allowed)}")
-    require(
-        isinstance(getattr(kind, "name", None), str) and bool(kind.name),
-        "the class declares no name",
-        fix="set name: ClassVar[str], the name that results are shown under",
-    )
-    version = getattr(kind, "version", None)
-    require(
-        isinstance(version, int) and version >= 1,
-        f"version is {version!r}",
-        fix="set version: ClassVar[int] = 1, and raise it whenever results change",
-    )
     strengths = getattr(kind, "strengths", {})
     require(
         tuple(strengths) == STRENGTHS,
@@ -80,22 +66,7 @@ def configuration(subject: AttackSubject) -> str:
     """No run."""
     made = [subject.made(strength) for strength in STRENGTHS]
     for strength, attack in zip(STRENGTHS, made, strict=True):
-        again = subject.made(strength)
-        names = [field.name for field in dataclasses.fields(attack)]
-        require(
-            attack == again
-            and hash(attack) == hash(again)
-            and repr(attack) == repr(again)
-            and all(f"{name}=" in repr(attack) for name in names),
-            f"two attacks of strength {strength} are not equal, or do not show all of their parameters",
-            fix="decorate the class with @dataclass(frozen=True, kw_only=True), and override none of what it makes",
-        )
-        document = document_of(attack)
-        require(
-            set(document["fields"]) == set(names) and json.loads(Key(document).text) == document,
-            "the parameters cannot be written into a store key and read back",
-            fix="use numbers, texts, booleans and tuples of them as parameters",
-        )
+        check_identity(attack, subject.made(strength))
     require(
         len(set(made)) == len(STRENGTHS),
         "two strengths are the same attack",

@@ -6,18 +6,15 @@ images of 48 x 64 and three of 96 x 128, and for the default 30 more with gradie
 
 from __future__ import annotations
 
-import dataclasses
-import json
-
 import torch
 
 from iqa_robustness.conformance.check import Check, require
+from iqa_robustness.conformance.declared import check_identity, declared_fields
 from iqa_robustness.conformance.defense_gradients import adaptive_attack, finite_differences, gradients, surrogate
 from iqa_robustness.conformance.defense_images import between_levels, contract, purified_company, recognisable
 from iqa_robustness.conformance.defense_scores import any_size, certificates, randomness, repeatable
 from iqa_robustness.conformance.defense_subject import DefenseSubject
 from iqa_robustness.defenses.base import DefendedMetric
-from iqa_robustness.store import Key, document_of
 
 KINDS = ("none", "purification", "certified", "training")
 FACTS = ("score_range", "higher_is_better", "access", "version")
@@ -26,26 +23,15 @@ FACTS = ("score_range", "higher_is_better", "access", "version")
 def declaration(subject: DefenseSubject) -> str:
     """No image."""
     kind = subject.kind
-    require(
-        isinstance(getattr(kind, "name", None), str) and bool(kind.name),
-        "the class declares no name",
-        fix="set name: ClassVar[str], the name that results are shown under",
-    )
+    fields = declared_fields(kind)
     said = getattr(kind, "kind", None)
     require(said in KINDS, f"kind is {said!r}", fix=f"declare kind as one of {', '.join(KINDS)}")
-    version = getattr(kind, "version", None)
-    require(
-        isinstance(version, int) and version >= 1,
-        f"version is {version!r}",
-        fix="set version: ClassVar[int] = 1, and raise it whenever results change",
-    )
     for flag in ("differentiable", "stochastic", "keeps_geometry"):
         require(
             isinstance(getattr(kind, flag), bool),
             f"{flag} is {getattr(kind, flag)!r}",
             fix=f"set {flag}: ClassVar[bool] to True or False",
         )
-    fields = {field.name for field in dataclasses.fields(kind)}
     varied, values = kind.varied_parameter, kind.parameter_values
     require(
         (not varied or varied in fields) and bool(varied) == bool(values),
@@ -67,18 +53,11 @@ def declaration(subject: DefenseSubject) -> str:
 def configuration(subject: DefenseSubject) -> str:
     """No image."""
     for parameters, defense in zip(subject.variants, subject.every, strict=True):
-        again = subject.made(**parameters)
+        check_identity(defense, subject.made(**parameters))
         require(
-            defense == again and hash(defense) == hash(again) and repr(defense) == repr(again),
-            f"two defenses with the same parameters are not equal: {defense!r}",
-            fix="decorate the class with @dataclass(frozen=True, kw_only=True), and override none of what it makes",
-        )
-        document = document_of(defense)
-        require(
-            json.loads(Key(document).text) == document
-            and all(name in document["fields"] and getattr(defense, name) == parameters[name] for name in parameters),
-            f"the parameters cannot be written into a store key and read back: {defense!r}",
-            fix="use numbers, texts, booleans and tuples of them as parameters",
+            all(getattr(defense, name) == value for name, value in parameters.items()),
+            f"{parameters} makes {defense!r}",
+            fix="keep parameters as they are given; derive others in properties",
         )
     return f"{len(subject.variants)} variants"
 

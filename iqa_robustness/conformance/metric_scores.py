@@ -35,7 +35,7 @@ def sizes(subject: MetricSubject) -> str:
             f"forward changed its input of {height} x {width} in place",
             fix="work on a copy; no operation whose name ends in an underscore on the images themselves",
         )
-    return f"from {subject.least} x {subject.least}"
+    return ""
 
 
 def size_policy(subject: MetricSubject) -> str:

@@ -131,6 +131,6 @@ def refuse_download(error: Exception, who: str) -> None:
         return
     raise ConformanceError(
         f"{who} for the network: {wanted or str(error).strip().partition(chr(10))[0]}",
-        fix="ship the file with the package, or take its path as an argument (weights=PATH); it is fetched once, before "
+        fix="ship the file with the package, or take its path as an argument (weights=PATH); fetch it once, before "
         "a run",
     ) from error

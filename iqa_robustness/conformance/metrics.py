@@ -23,17 +23,21 @@ from iqa_robustness.metrics.offline import guarded
 
 
 def offline_load(subject: MetricSubject) -> str:
-    """One forward of one image, or a few where small pictures are refused."""
+    """A construction."""
     metric = subject.metric
+    if metrics.registry.scheme_of(subject.reference)[0] == "exec":
+        raise NotApplicable("the network of another program cannot be cut off from here")
+    return f"{sum(parameter.numel() for parameter in metric.parameters()):,} parameters"
+
+
+def offline_score(subject: MetricSubject) -> str:
+    """One forward of one image, or a few where small pictures are refused."""
     try:
         with guarded():  # some networks fetch what they need when they first score
-            side = subject.least
+            return f"from {subject.least} x {subject.least} pixels"
     except Exception as error:
         refuse_download(error, "the first score asks")
         raise
-    if metrics.registry.scheme_of(subject.reference)[0] == "exec":
-        raise NotApplicable("the network of another program cannot be cut off from here")
-    return f"{sum(parameter.numel() for parameter in metric.parameters()):,} parameters, pictures from {side} x {side}"
 
 
 def reload(subject: MetricSubject) -> str:
@@ -87,8 +91,9 @@ def declaration(subject: MetricSubject) -> str:
 
 METRIC_CHECKS: tuple[Check[MetricSubject], ...] = (
     Check(name="offline load", title="it loads without the network", function=offline_load, essential=True),
-    Check(name="reload", title="made again, it gives the same scores", function=reload),
     Check(name="declaration", title="its spec is complete", function=declaration, essential=True),
+    Check(name="offline score", title="it scores without the network", function=offline_score, essential=True),
+    Check(name="reload", title="made again, it gives the same scores", function=reload),
     Check(name="sizes", title="one finite float32 score an image, at every size", function=sizes),
     Check(name="size policy", title="a picture too small is scored or refused by name", function=size_policy),
     Check(name="extremes", title="extreme pictures have finite scores", function=extreme_pictures),
