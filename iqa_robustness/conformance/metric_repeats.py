@@ -92,7 +92,7 @@ def device(subject: MetricSubject) -> str:
         raise NotApplicable("no CUDA device")
     if subject.metric.spec.stochastic:
         raise NotApplicable("draws differ between devices")
-    other = "cpu" if torch.device(subject.device).type == "cuda" else "cuda"
+    other = _other(subject.device)
     images = subject.pictures(2, (224, 224))
     with torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False):
         here = subject.scores(images, micro_batch=2).cpu()
@@ -117,6 +117,10 @@ def _scored(
     if not white_box:
         return (scores,)
     return scores, *subject.scores_and_gradients(images, rows=rows, micro_batch=micro_batch)
+
+
+def _other(name: str) -> str:
+    return "cpu" if torch.device(name).type == "cuda" else "cuda"
 
 
 def _on(subject: MetricSubject, name: str) -> MetricSubject:

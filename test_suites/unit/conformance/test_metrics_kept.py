@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from iqa_robustness.conformance import metric_repeats
 from iqa_robustness.conformance.check import Finding, Outcome, examined
 from iqa_robustness.conformance.metric_subject import MetricSubject
 from iqa_robustness.conformance.metrics import METRIC_CHECKS
@@ -108,6 +109,34 @@ def test_what_was_found_is_said(tried: Tried) -> None:
 def test_without_a_second_device_nothing_is_said_about_it(tried: Tried) -> None:
     finding = tried("metric", Lower)["device"]
     assert (finding.outcome, finding.text) == (Outcome.NOT_APPLICABLE, "no CUDA device")
+
+
+class Moved(Robust):
+    """Gives other scores after its second move, as if a constant had stayed behind."""
+
+    moves = 0
+
+    def to(self, device: str) -> Moved:  # type: ignore[override]
+        self.moves += 1
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) + (self.moves == 2)
+
+
+@pytest.mark.parametrize(("kind", "outcome"), [(Lower, Outcome.OK), (Moved, Outcome.FAILED)])
+def test_another_device_is_compared_and_the_metric_comes_back(
+    kind: type[Metric], outcome: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(metric_repeats, "_other", lambda name: name)
+    subject = MetricSubject(f"{__name__}:{kind.__name__}")
+    (finding,) = examined([check for check in METRIC_CHECKS if check.name == "device"], subject)
+    assert finding.outcome is outcome
+    if isinstance(subject.metric, Moved):
+        assert subject.metric.moves == 3  # made, moved, moved back
+        assert "scores differ between cpu and cpu by 0.017 of the range" in finding.text
+        assert "register constants as buffers" in finding.fix
 
 
 class OtherOnCuda(Robust):
