@@ -21,7 +21,8 @@ _SLOPE = (
 
 def gradients(subject: DefenseSubject) -> str:
     """Three photographs of each of two sizes, with gradients and without."""
-    scorer = subject.guarded()
+    defense = subject.made()
+    scorer = subject.guarded(defense)
     for height, width in SIZES:
         images = subject.photographs(3, height, width)
         scores, slopes = scorer.scores_and_gradients(images, streams=subject.streams("abc"))
@@ -36,14 +37,15 @@ def gradients(subject: DefenseSubject) -> str:
             f"with gradients the scores are {scores.tolist()}, without {queried.tolist()}",
             fix="compute the same whether or not the input requires gradients: a surrogate changes the slope alone",
         )
-    return "through the defense" if subject.kind.differentiable else "through its surrogate"
+    return "through the defense" if defense.differentiable else "through its surrogate"
 
 
 def finite_differences(subject: DefenseSubject) -> str:
     """Two photographs with gradients, and two steps of each."""
-    if not subject.kind.differentiable:
+    defense = subject.made()
+    if not defense.differentiable:
         raise NotApplicable("it is not differentiable")
-    scorer = subject.guarded()
+    scorer = subject.guarded(defense)
     images = 0.3 + 0.4 * subject.photographs(2)  # away from the ends, where noise is clipped
     _, slopes = scorer.scores_and_gradients(images, streams=subject.streams("ab"))
     random = np.random.RandomState(0).uniform(size=images.shape).astype(np.float32)
@@ -62,9 +64,9 @@ def finite_differences(subject: DefenseSubject) -> str:
 
 def surrogate(subject: DefenseSubject) -> str:
     """Two photographs through the defense and its surrogate."""
-    if subject.kind.differentiable:
-        raise NotApplicable("it is differentiable")
     defense = subject.made()
+    if defense.differentiable:
+        raise NotApplicable("it is differentiable")
     if not isinstance(defense, Purification):
         raise NotApplicable("it purifies no image")
     require(

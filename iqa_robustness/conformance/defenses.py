@@ -22,14 +22,14 @@ FACTS = ("score_range", "higher_is_better", "access", "version")
 
 def declaration(subject: DefenseSubject) -> str:
     """No image."""
-    kind = subject.kind
+    kind, defense = subject.kind, subject.made()
     fields = declared_fields(kind)
     said = getattr(kind, "kind", None)
     require(said in KINDS, f"kind is {said!r}", fix=f"declare kind as one of {', '.join(KINDS)}")
     for flag in ("differentiable", "stochastic", "keeps_geometry"):
         require(
-            isinstance(getattr(kind, flag), bool),
-            f"{flag} is {getattr(kind, flag)!r}",
+            isinstance(getattr(defense, flag), bool),
+            f"{flag} is {getattr(defense, flag)!r}",
             fix=f"set {flag}: ClassVar[bool] to True or False",
         )
     varied, values = kind.varied_parameter, kind.parameter_values
@@ -44,8 +44,8 @@ def declaration(subject: DefenseSubject) -> str:
         f"two values of {varied} make the same defense",
         fix="list each value once",
     )
-    flags = "differentiable" if kind.differentiable else "not differentiable"
-    return f"{kind.kind}, {flags}, {'random' if kind.stochastic else 'not random'}" + (
+    flags = "differentiable" if defense.differentiable else "not differentiable"
+    return f"{kind.kind}, {flags}, {'random' if defense.stochastic else 'not random'}" + (
         f", {varied} varies" if varied else ""
     )
 
@@ -74,7 +74,7 @@ def defended_metric(subject: DefenseSubject) -> str:
             fix="return a DefendedMetric (iqa_robustness.defenses.base), as Purification does",
         )
         require(
-            guarded.spec.stochastic is subject.kind.stochastic
+            guarded.spec.stochastic is defense.stochastic
             and all(getattr(guarded.spec, fact) == getattr(metric.spec, fact) for fact in FACTS),
             "the defended metric declares another range, direction, access, version or randomness than the metric and "
             "the defense do",

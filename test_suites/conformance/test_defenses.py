@@ -30,8 +30,8 @@ OF_PURIFICATIONS = {"contract", "between levels", "recognisable", "purified comp
 def may_not_apply(check: str, subject: DefenseSubject) -> bool:
     purifies = issubclass(subject.kind, Purification)
     return {
-        "finite differences": not subject.kind.differentiable,
-        "surrogate": subject.kind.differentiable or not purifies,
+        "finite differences": not subject.made().differentiable,
+        "surrogate": subject.made().differentiable or not purifies,
         "certificates": subject.kind.kind != "certified",
     }.get(check, check in OF_PURIFICATIONS and not purifies)
 
