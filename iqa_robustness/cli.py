@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from iqa_robustness import __version__, attacks, datasets, defenses, metrics
 from iqa_robustness.errors import IqaRobustnessError
@@ -59,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         ("weights", "iqa_robustness.metrics.weights_command", "published weights: list, fetch, verify, where"),
         ("calibrate", "iqa_robustness.training.calibrate", "measure the score range of a metric on images"),
         ("align", "iqa_robustness.bench.align_command", "solve for the strengths of an attack at a stated visibility"),
+        ("qualify", "iqa_robustness.conformance.command", "check a metric, an attack or a defense, your own too"),
     ):
         command = commands.add_parser(name, add_help=False, help=summary)
         command.set_defaults(run=_deferred(module, command.prog))
@@ -69,6 +71,9 @@ def _deferred(module_name: str, prog: str) -> Callable[[argparse.Namespace], int
     """A subcommand whose arguments live beside its code, which is imported (with torch) only when it runs."""
 
     def run(options: argparse.Namespace) -> int:
+        # As `python -m` has it: `module:Class` may be a file of the current folder. Last: it hides no library.
+        if "" not in sys.path and str(Path.cwd()) not in sys.path:
+            sys.path.append(str(Path.cwd()))
         module = importlib.import_module(module_name)
         parser = argparse.ArgumentParser(prog=prog, description=module.__doc__)
         module.add_arguments(parser)

@@ -204,6 +204,12 @@ class AttackContractError(IqaRobustnessError):
     """An attack broke its declared budget or returned unusable images."""
 
 
+class ConformanceError(IqaRobustnessError):
+    """A metric, attack or defense breaks a promise that all of its kind must keep."""
+
+    exit_code = ExitCode.FAIL
+
+
 class CellTimeoutError(IqaRobustnessError):
     """A cell ran longer than --iqa-cell-timeout."""
 

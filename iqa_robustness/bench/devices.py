@@ -32,11 +32,12 @@ class Numerics:
         }
 
 
-def prepared_device(name: str) -> str:
+def prepared_device(name: str, *, option: str = "--iqa-device") -> str:
     """Choose the device and set what exact repeatability needs: one CPU thread, deterministic kernels without TF32.
 
     Args:
         name: `auto` (CUDA where there is one, else the CPU) or a torch device.
+        option: how messages call what gave the name.
 
     Raises:
         ConfigurationError: no such device here.
@@ -46,17 +47,13 @@ def prepared_device(name: str) -> str:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigurationError(
-            f"--iqa-device {name!r} is no device: {error}", fix="write auto, cpu or cuda:0"
-        ) from None
+        raise ConfigurationError(f"{option} {name!r} is no device: {error}", fix="write auto, cpu or cuda:0") from None
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigurationError(f"--iqa-device {name!r}: no CUDA device is available here", fix="use --iqa-device cpu")
+        raise ConfigurationError(f"{option} {name!r}: no CUDA device is available here", fix=f"use {option} cpu")
     try:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, ImportError) as error:  # another number, another build, no memory behind it
-        raise ConfigurationError(
-            f"--iqa-device {name!r} cannot compute here: {error}", fix="use --iqa-device cpu"
-        ) from error
+        raise ConfigurationError(f"{option} {name!r} cannot compute here: {error}", fix=f"use {option} cpu") from error
     # One thread and another add in another order; parallelism comes from workers, each with cells of its own.
     torch.set_num_threads(1)
     torch.backends.cudnn.benchmark = False

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-# Functions that fetch a file, where their callers find them: some hold a name of their own. (url, destination, ...)
-_FETCHERS = (
-    ("torch.hub", "download_url_to_file"),
-    ("pyiqa.utils.download_util", "download_url_to_file"),
-    ("timm.models._hub", "download_url_to_file"),
-)
+# Functions that fetch a file: (url, destination, ...).
+_FETCHERS = (("torch.hub", "download_url_to_file"), ("urllib.request", "urlopen"))
+# Who holds a name of its own for one of them. Where it is not imported yet, it will take the replacement's.
+_HOLDERS = (("pyiqa.utils.download_util", "download_url_to_file"), ("timm.models._hub", "download_url_to_file"))
 # Functions that read a file of weights: (path, ...).
 _READERS = (("torch", "load"), ("torch.jit", "load"), ("scipy.io", "loadmat"))
+# What Hugging Face's client raises for a file that is not in its cache; by name, since it need not be installed.
+_NOT_CACHED = ("LocalEntryNotFoundError", "OfflineModeIsEnabled")
 
 
 class DownloadRefused(Exception):
@@ -75,8 +75,11 @@ def guarded(*, download: bool = False) -> Iterator[Guard]:
         for module, name in _READERS:
             _replace(stack, module, name, _noting)
         if not guard.download:
-            for module, name in (*_FETCHERS, ("urllib.request", "urlopen")):
+            for module, name in _FETCHERS:
                 _replace(stack, module, name, _refusing)
+            for module, name in _HOLDERS:
+                if module in sys.modules:
+                    _replace(stack, module, name, _refusing)
             _replace(stack, "socket", "getaddrinfo", _unresolved)
             # Hugging Face's client then looks into its cache alone and says at once what is not there.
             constants = sys.modules.get("huggingface_hub.constants")
@@ -88,6 +91,21 @@ def guarded(*, download: bool = False) -> Iterator[Guard]:
             yield guard
         finally:
             _thread.guard = before
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception, what it was raised from, and so on, each once."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def not_cached(error: BaseException) -> bool:
+    """Whether one of its causes is the word of Hugging Face's client for a file that is not in its cache."""
+    return any(type(cause).__name__ in _NOT_CACHED for cause in causes(error))
 
 
 def _current() -> Guard | None:

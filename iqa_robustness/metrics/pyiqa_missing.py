@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
 from iqa_robustness.errors import WeightsError, Where
-from iqa_robustness.metrics.offline import DownloadRefused
+from iqa_robustness.metrics.offline import DownloadRefused, causes, not_cached
 
-# By name: a pyiqa without them need not have Hugging Face's client installed.
-_NOT_CACHED = ("LocalEntryNotFoundError", "OfflineModeIsEnabled")
 _HUB = re.compile(r"https://huggingface\.co/(?P<repository>[\w.-]+/[\w.-]+)/resolve/[\w.-]+/(?P<file>[\w./-]+)")
 
 
@@ -24,13 +21,13 @@ def missing_file(error: BaseException, where: Where) -> WeightsError | None:
         error: what the library raised.
         where: with `metric` as `pyiqa:NAME`.
     """
-    causes = [*_causes(error)]
-    for cause in causes:
+    chain = [*causes(error)]
+    for cause in chain:
         if isinstance(cause, DownloadRefused):
             return _refused(cause, where)
-    if any(type(cause).__name__ in _NOT_CACHED for cause in causes) or _is_of_the_hub(error):
-        return _not_in_hub_cache(causes, where)
-    for cause in causes:
+    if not_cached(error) or _is_of_the_hub(error):
+        return _not_in_hub_cache(chain, where)
+    for cause in chain:
         if isinstance(cause, FileNotFoundError):
             return WeightsError(
                 f"{where.metric} needs a file that does not exist: {cause.filename or cause}",
@@ -53,10 +50,10 @@ def _refused(cause: DownloadRefused, where: Where) -> WeightsError:
     )
 
 
-def _not_in_hub_cache(causes: list[BaseException], where: Where) -> WeightsError:
-    found = next((match for match in (_HUB.search(str(cause)) for cause in causes) if match), None)
+def _not_in_hub_cache(chain: list[BaseException], where: Where) -> WeightsError:
+    found = next((match for match in (_HUB.search(str(cause)) for cause in chain) if match), None)
     needed = f"{found['file']} of {found['repository']}" if found else "files of a model"
-    said = "" if found else f" ({str(causes[0]).strip().partition(chr(10))[0]})"
+    said = "" if found else f" ({str(chain[0]).strip().partition(chr(10))[0]})"
     return WeightsError(
         f"{where.metric} needs {needed} from Hugging Face's hub, not in its cache, and nothing is fetched{said}",
         where=where.completed(file=str(_hub_cache())),
@@ -79,12 +76,3 @@ def _hub_cache() -> Path:
 def _is_of_the_hub(error: BaseException) -> bool:
     """The words of transformers for a model that it can neither find nor fetch."""
     return isinstance(error, OSError) and "huggingface.co" in str(error)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        yield current
-        current = current.__cause__ or current.__context__

@@ -1,16 +1,86 @@
-"""What the conformance suites share: one thread, as a cell has it, and pictures of known kinds."""
+"""What the conformance suites share: whom they look at, one thread as a cell has it, and the kit's own pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from iqa_robustness import datasets
-from iqa_robustness.datasets.base import view
+from iqa_robustness import attacks, defenses, metrics
+from iqa_robustness.bench.plan import parsed_patterns
+from iqa_robustness.conformance import pictures
+from iqa_robustness.conformance.check import Check, NotApplicable
+from iqa_robustness.conformance.qualification import KINDS
+from iqa_robustness.errors import ConfigurationError, ConformanceError
+from iqa_robustness.metrics.weights import available
+from iqa_robustness.plugin.options import value
+from iqa_robustness.registry import Registry
+
+HERE = Path(__file__).parent
+REGISTRIES: dict[str, Registry[Any]] = {
+    "metric": metrics.registry,
+    "attack": attacks.registry,
+    "defense": defenses.registry,
+}
+UNKNOWN = pytest.StashKey[str]()
+# Not registered, but the gates rest on it.
+PLANTED = "iqa_robustness.metrics.planted:Vulnerable"
+
+
+def registered(kind: str) -> list[str]:
+    """Registered names that can work: what reads published weights that are not here takes no part."""
+    return [name for name in REGISTRIES[kind].names() if available(name)]
+
+
+def asked_for(config: pytest.Config, kind: str) -> list[str]:
+    """What `--iqa-metric`, `--iqa-attack` or `--iqa-defense` names; patterns select registered names."""
+    registry, found = REGISTRIES[kind], []
+    for pattern in parsed_patterns(value(config, kind)):
+        try:
+            found += registry.matching(pattern) or [registry.resolve(pattern).name]
+        except ConfigurationError as error:
+            config.stash[UNKNOWN] = str(error)  # here pytest would make a collection error of it
+    return list(dict.fromkeys(found))
+
+
+def kind_of(path: Path) -> str:
+    """`metric` for test_metrics.py."""
+    return path.stem.removeprefix("test_").removesuffix("s")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`name`: whom the run asks for, else every registered name. `registered`: those of them that are registered."""
+    kind = kind_of(metafunc.definition.path)
+    asked = bool(value(metafunc.config, kind))
+    names = asked_for(metafunc.config, kind) if asked else registered(kind) + [PLANTED] * (kind == "metric")
+    if "registered" in metafunc.fixturenames:
+        names = [name for name in names if name in REGISTRIES[kind]]
+        metafunc.parametrize("registered", names)
+    elif "name" in metafunc.fixturenames:
+        metafunc.parametrize("name", names)
+    if "check" in metafunc.fixturenames:
+        metafunc.parametrize("check", KINDS[kind].checks, ids=lambda check: check.name.replace(" ", "-"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Whoever names a metric, an attack or a defense asks about that kind alone."""
+    if config.stash.get(UNKNOWN, ""):
+        raise pytest.UsageError(config.stash[UNKNOWN])
+    kinds = [kind for kind in KINDS if value(config, kind)]
+    if not kinds:
+        return
+    dropped = [item for item in items if item.path.parent == HERE and not _wanted(item, kinds)]
+    config.hook.pytest_deselected(items=dropped)
+    items[:] = [item for item in items if item not in dropped]
+
+
+def _wanted(item: pytest.Item, kinds: list[str]) -> bool:
+    empty = any(marker.name == "skip" for marker in item.iter_markers())  # none of those asked for is registered
+    return kind_of(item.path) in kinds and not empty
 
 
 @pytest.fixture(autouse=True)
@@ -23,31 +93,43 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def photographs() -> Callable[..., Tensor]:
-    """Undistorted photographs of the bundled data set, (count, 3, height, width) on the grid k/255."""
-    mini = datasets.load("mini")
-    originals = [index for index, item in enumerate(mini.items) if item.id.endswith("-0")]
-    made: dict[tuple[int, int, int], Tensor] = {}
+def _subjects() -> dict[str, tuple[str, Any]]:
+    """The last subject of each kind: only the last, since some hold networks."""
+    return {}
 
-    def make(count: int, height: int = 48, width: int = 64) -> Tensor:
-        key = (count, height, width)
-        if key not in made:
-            cut = view(mini, size=(height, width))
-            made[key] = torch.cat([cut.batch(range(index, index + 1)) for index in originals[:count]])
-        return made[key].clone()
 
-    return make
+@pytest.fixture
+def subject(request: pytest.FixtureRequest, name: str, _subjects: dict[str, tuple[str, Any]]) -> Any:
+    """Whom the test is about; tests of one name share it, and what it has computed."""
+    kind = kind_of(request.path)
+    if _subjects.get(kind, ("",))[0] != name:
+        device = request.config.getoption("iqa_device") or "cpu"
+        _subjects[kind] = (name, KINDS[kind].subject(name, device=device))
+    return _subjects[kind][1]
+
+
+@pytest.fixture
+def keep() -> Callable[..., None]:
+    """Try a check: it is kept, or does not apply where that may be; what is wrong is said without a traceback."""
+
+    def keep(check: Check[Any], subject: Any, *, may_not_apply: bool) -> None:
+        broken = absent = ""
+        try:
+            check.function(subject)
+        except NotApplicable as reason:
+            absent = str(reason)
+        except ConformanceError as error:
+            broken = str(error)
+        if broken:
+            pytest.fail(f"broken: {check.title}\n{broken}", pytrace=False)
+        if absent:
+            assert may_not_apply, f"{check.name!r} is said not to apply: {absent}"
+            pytest.skip(f"does not apply: {absent}")
+
+    return keep
 
 
 @pytest.fixture(scope="session")
-def extremes() -> Callable[..., Tensor]:
-    """Black, white, grey, 8-bit noise, and noise of black and white alone."""
-
-    def make(height: int = 48, width: int = 64) -> Tensor:
-        random = np.random.RandomState(0)
-        shape = (1, 3, height, width)
-        levels = [np.full(shape, 0), np.full(shape, 255), np.full(shape, 128)]
-        levels += [random.randint(0, 256, shape), random.randint(0, 2, shape) * 255]
-        return torch.from_numpy(np.concatenate(levels).astype(np.float32)).div(255)
-
-    return make
+def photographs() -> Callable[..., Tensor]:
+    """Undistorted photographs of the bundled data set, (count, 3, height, width) on the grid k/255."""
+    return pictures.photographs

@@ -17,7 +17,7 @@ LAYERS = (
     {"metrics", "datasets", "measures", "store"},
     {"attacks", "defenses"},
     {"bench", "gate"},
-    {"training", "reporting"},
+    {"training", "reporting", "conformance"},
     {"plugin", "cli"},
 )
 # The console script is the last layer's; the package itself names the others lazily.

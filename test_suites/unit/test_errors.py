@@ -14,6 +14,7 @@ from iqa_robustness import errors
 from iqa_robustness.errors import (
     CellTimeoutError,
     ConfigurationError,
+    ConformanceError,
     CorruptEntryError,
     DownloadError,
     ExitCode,
@@ -59,6 +60,8 @@ def test_the_first_six_exit_codes_are_those_of_pytest() -> None:
 def test_every_error_ends_a_run_with_the_code_of_its_family(kind: type[IqaRobustnessError]) -> None:
     if issubclass(kind, ConfigurationError):
         assert kind.exit_code == ExitCode.CONFIGURATION
+    elif issubclass(kind, ConformanceError):
+        assert kind.exit_code == ExitCode.FAIL
     elif issubclass(kind, StoreError | DownloadError):
         assert kind.exit_code == ExitCode.INFRASTRUCTURE
     else:

@@ -48,6 +48,15 @@ def test_eight_lines_make_a_program_a_metric(own_metric: pytest.Pytester) -> Non
     result.assert_outcomes(passed=1, deselected=1)
 
 
+@pytest.mark.parametrize("metric", ["sharpness:Sharpness", f"exec:{shlex.quote(sys.executable)} contrast_program.py"])
+def test_both_metrics_qualify(own_metric: pytest.Pytester, metric: str) -> None:
+    result = own_metric.run(sys.executable, "-m", "iqa_robustness", "qualify", "metric", metric)
+    assert result.ret == ExitCode.PASS
+    result.stdout.fnmatch_lines(
+        ["  ok      range * scores lie about the declared range and use it*", "* ok, 0 failed*"]
+    )
+
+
 def _code(path: Path) -> list[str]:
     lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     return [line for line in lines if line and not line.startswith(('"""', "#", "import ", "from "))]

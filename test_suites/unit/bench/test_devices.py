@@ -76,6 +76,14 @@ def test_cuda_where_there_is_none_is_refused(name: str, monkeypatch: pytest.Monk
     assert caught.value.fix == "use --iqa-device cpu"
 
 
+def test_messages_name_the_option_that_gave_the_device() -> None:
+    with pytest.raises(ConfigurationError, match=r"^--device 'gpu' is no device"):
+        prepared_device("gpu", option="--device")
+    with pytest.raises(ConfigurationError, match=r"^--device 'meta' cannot compute here") as caught:
+        prepared_device("meta", option="--device")
+    assert caught.value.fix == "use --device cpu"
+
+
 def test_a_device_that_holds_no_numbers_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="--iqa-device 'meta' cannot compute here"):
         prepared_device("meta")

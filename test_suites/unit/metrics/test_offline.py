@@ -13,7 +13,8 @@ from types import ModuleType
 import pytest
 import torch
 
-from iqa_robustness.metrics.offline import DownloadRefused, guarded, network_forbidden
+from iqa_robustness.metrics import offline
+from iqa_robustness.metrics.offline import DownloadRefused, causes, guarded, network_forbidden, not_cached
 
 URL = "https://weights.invalid/net.pth"
 
@@ -122,3 +123,57 @@ def test_a_library_that_is_absent_is_no_obstacle(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "timm.models._hub", None)
     with guarded() as guard:
         assert guard.read == []
+
+
+def test_a_library_that_is_not_imported_yet_is_not_imported_for_the_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes seconds, and will find the replaced function when it is imported within."""
+    imported: list[str] = []
+    monkeypatch.setattr(offline, "_HOLDERS", (("nowhere.hub", "download_url_to_file"),))
+    real = offline.importlib.import_module
+    monkeypatch.setattr(offline.importlib, "import_module", lambda name: imported.append(name) or real(name))
+    with guarded():
+        pass
+    assert "torch.hub" in imported
+    assert "nowhere.hub" not in imported
+
+
+def test_a_library_that_holds_the_function_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    holder = ModuleType("holder")
+    holder.download_url_to_file = lambda url, *_: url  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "holder", holder)
+    monkeypatch.setattr(offline, "_HOLDERS", (("holder", "download_url_to_file"),))
+    with guarded(), pytest.raises(DownloadRefused):
+        holder.download_url_to_file(URL, "x")
+    assert holder.download_url_to_file(URL, "x") == URL
+
+
+def chained() -> ValueError:
+    try:
+        try:
+            raise DownloadRefused(URL)
+        except DownloadRefused as error:
+            raise KeyError("in between") from error
+    except KeyError:
+        try:
+            raise ValueError("last")
+        except ValueError as error:
+            return error
+
+
+def test_causes_are_told_back_to_the_first_also_round_a_circle() -> None:
+    error = chained()
+    assert [type(cause) for cause in causes(error)] == [ValueError, KeyError, DownloadRefused]
+    first = [*causes(error)][-1]
+    first.__cause__ = error
+    assert len([*causes(error)]) == 3
+
+
+class LocalEntryNotFoundError(Exception):
+    """Named as Hugging Face's."""
+
+
+def test_the_word_of_hugging_faces_client_is_known_by_name() -> None:
+    error = ValueError("cannot load")
+    assert not not_cached(error)
+    error.__cause__ = LocalEntryNotFoundError()
+    assert not_cached(error)
