@@ -79,17 +79,6 @@ def test_what_is_neither_name_nor_reference_is_unknown(name: str) -> None:
         tools("saw").resolve(name)
 
 
-def test_a_schemes_reference_is_anything_after_its_colon() -> None:
-    made = tools("saw")
-    made.register_scheme(Tool(name="exec", target="math:tau", colour="red"))
-    assert made.resolve("exec:cut --deep a:b") == Tool(name="exec:cut --deep a:b", target="math:tau", colour="red")
-    assert made.scheme_of("exec: cut ") == ("exec", "cut")
-    assert made.scheme_of("exec") == made.scheme_of("math:pi") == ("", "")
-    assert made.load("exec:cut") is made.load("saw")
-    assert [entry.name for entry in made.schemes()] == ["exec"]
-    assert made.names() == ["saw"]  # a pattern selects no scheme
-
-
 def test_loading_imports_the_target() -> None:
     import math
 
@@ -189,9 +178,15 @@ def workshop(monkeypatch: pytest.MonkeyPatch) -> Registry[Tool]:
 
 def test_a_member_resolves_to_the_familys_entry_under_its_own_name(workshop: Registry[Tool]) -> None:
     assert workshop.resolve("shop:Saw+1") == Tool(name="shop:Saw+1", target="shop_catalogue:make", colour="blue")
-    assert workshop.in_family("shop:anything")
-    assert not workshop.in_family("shop")
-    assert not workshop.in_family("other:Saw")
+    family = workshop.family("shop:anything")
+    assert family is not None
+    assert family.entry.colour == "blue"
+    assert workshop.family("shop") is workshop.family("other:Saw") is workshop.family("math:pi") is None
+
+
+def test_blanks_around_a_member_are_dropped(workshop: Registry[Tool]) -> None:
+    assert workshop.resolve("shop: plane ") == workshop.resolve("shop:plane")
+    assert workshop.load("shop: plane ")() == workshop.load("shop:plane")()
 
 
 def test_a_members_target_gets_its_name_first(workshop: Registry[Tool]) -> None:
@@ -216,3 +211,19 @@ def test_a_prefix_is_a_name_and_taken_once(workshop: Registry[Tool]) -> None:
     for name, error in (("shop", DuplicateNameError), ("Shop", ConfigurationError)):
         with pytest.raises(error):
             workshop.register_family(Family(entry=Tool(name=name, target="a:b"), catalogue="shop_catalogue"))
+
+
+def test_without_a_catalogue_a_member_is_anything_after_the_colon() -> None:
+    made = tools("saw")
+    made.register_family(Family(entry=Tool(name="exec", target="builtins:print", colour="red")))
+    command = "cut --deep a:b"
+    assert made.resolve(f"exec:{command}") == Tool(name=f"exec:{command}", target="builtins:print", colour="red")
+    assert made.load(f"exec: {command} ").args == (command,)
+    assert made.names() == made.matching("*") == ["saw"]
+    assert made.matching("exec:*") == []  # a pattern selects none of them; `resolve` takes it for a command
+
+
+def test_families_are_listed_sorted_by_prefix(workshop: Registry[Tool]) -> None:
+    workshop.register_family(Family(entry=Tool(name="exec", target="builtins:print")))
+    assert [family.entry.name for family in workshop.families()] == ["exec", "shop"]
+    assert [family.names() for family in workshop.families()] == [[], ["shop:Saw+1", "shop:plane"]]
