@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -67,11 +67,20 @@ class Registry(Generic[EntryT]):
         kind: the word used in messages.
         entry: the entry class; entry points are turned into it with its defaults.
         group: entry point group through which other distributions add names.
+        compose: makes the entry of `a+b` out of those of its parts; without it, such names are unknown.
     """
 
-    def __init__(self, kind: str, entry: type[EntryT], group: str) -> None:
+    def __init__(
+        self,
+        kind: str,
+        entry: type[EntryT],
+        group: str,
+        *,
+        compose: Callable[[Sequence[EntryT]], EntryT] | None = None,
+    ) -> None:
         self.kind = kind
         self.group = group
+        self._compose = compose
         self._entry_class = entry
         self._entries: dict[str, EntryT] = {}
         self._families: dict[str, Family[EntryT]] = {}
@@ -137,11 +146,12 @@ class Registry(Generic[EntryT]):
         return name in self._entries
 
     def resolve(self, name: str) -> EntryT:
-        """The entry of a name, or one made for `prefix:member` of a family or `package.module:attribute`.
+        """The entry of a name, or one made for `prefix:member` of a family, `a+b`, or `package.module:attribute`.
 
         Raises:
-            UnknownNameError: none of these.
-            ConfigurationError: what a collection says of a name that it has and that cannot be used.
+            UnknownNameError: none of these, or a part of `a+b` is none.
+            ConfigurationError: what a collection says of a name that it has and that cannot be used; or parts that do
+                not compose.
         """
         self._load_plugins()
         if name in self._entries:
@@ -150,6 +160,8 @@ class Registry(Generic[EntryT]):
         if family is not None:
             family.check(member)
             return replace(family.entry, name=f"{family.entry.name}:{member}")
+        if self._compose is not None and "+" in name:
+            return self._compose([self.resolve(part.strip()) for part in name.split("+")])
         if _TARGET.fullmatch(name):
             return self._entry_class(name=name, target=name)
         raise UnknownNameError(self.kind, name, self._entries)
