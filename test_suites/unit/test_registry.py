@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
@@ -227,3 +228,61 @@ def test_families_are_listed_sorted_by_prefix(workshop: Registry[Tool]) -> None:
     workshop.register_family(Family(entry=Tool(name="exec", target="builtins:print")))
     assert [family.entry.name for family in workshop.families()] == ["exec", "shop"]
     assert [family.names() for family in workshop.families()] == [[], ["shop:Saw+1", "shop:plane"]]
+
+
+# --- compositions ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bench() -> Registry[Tool]:
+    """`saw` and `sander`, which compose if they are of one colour."""
+
+    def compose(parts: Sequence[Tool]) -> Tool:
+        if len({part.colour for part in parts}) > 1:
+            raise ConfigurationError("colours clash")
+        return Tool(name="+".join(part.name for part in parts), target="math:tau", colour=parts[0].colour)
+
+    made = Registry("tool", Tool, "no.such.group", compose=compose)
+    for name in ("saw", "sander"):
+        made.register(Tool(name=name, target="math:e", colour="red"))
+    return made
+
+
+@given(st.lists(st.sampled_from(["saw", "sander", " saw ", "math:e"]), min_size=2, max_size=4))
+def test_joined_names_resolve_to_what_is_made_of_their_entries(names: list[str]) -> None:
+    seen: list[Tool] = []
+    made = Registry("tool", Tool, "no.such.group", compose=lambda parts: seen.extend(parts) or parts[0])
+    for name in ("saw", "sander"):
+        made.register(Tool(name=name, target="math:e", colour="red"))
+    assert made.resolve("+".join(names)) == made.resolve(names[0].strip())
+    assert seen == [made.resolve(name.strip()) for name in names]
+
+
+def test_a_composition_is_loaded_and_not_listed(bench: Registry[Tool]) -> None:
+    import math
+
+    assert bench.resolve("saw + sander") == Tool(name="saw+sander", target="math:tau", colour="red")
+    assert bench.load("saw+sander") is math.tau
+    assert bench.names() == bench.matching("*") == ["sander", "saw"]
+    assert "saw+sander" not in bench
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("saw+sandr", "sandr"), ("swa+saw", "swa"), ("saw+", ""), ("saw+a:b:c", "a:b:c")]
+)
+def test_a_part_that_is_unknown_is_the_one_that_is_named(bench: Registry[Tool], name: str, part: str) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        bench.resolve(name)
+    assert caught.value.name == part
+    assert bool(part and ":" not in part) is bool(caught.value.suggestions)
+
+
+def test_parts_that_do_not_compose_are_refused(bench: Registry[Tool]) -> None:
+    with pytest.raises(ConfigurationError, match="colours clash"):
+        bench.resolve("saw+math:e")
+
+
+def test_without_composition_a_joined_name_is_unknown(workshop: Registry[Tool]) -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown tool 'saw\+sander'"):
+        workshop.resolve("saw+sander")
+    assert workshop.resolve("shop:Saw+1").name == "shop:Saw+1"  # the plus is the member's own

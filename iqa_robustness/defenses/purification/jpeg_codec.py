@@ -78,7 +78,7 @@ def _table(table: tuple[tuple[int, ...], ...], quality: int) -> Tensor:
 
 
 def _rounded(values: Tensor, slope: Slope) -> Tensor:
-    """Whole numbers, with a slope for the backward pass.
+    """The nearest whole numbers, halves away from 0 as in libjpeg, with a slope for the backward pass.
 
     `straight-through`: 1. `soft`: 1 − ¾ cos 2πu, that of a ripple around the identity, steep where a coefficient is
     about to change its step, flat where a small perturbation is rounded away again. Most coefficients of a picture are
@@ -87,4 +87,4 @@ def _rounded(values: Tensor, slope: Slope) -> Tensor:
     stand_in = values
     if slope == "soft":
         stand_in = values - _RIPPLE * torch.sin(2 * math.pi * values) / (2 * math.pi)
-    return values.round() + (stand_in - stand_in.detach())
+    return values.sign() * (values.abs() + 0.5).floor() + (stand_in - stand_in.detach())
