@@ -93,8 +93,8 @@ def _list(options: argparse.Namespace) -> int:
         print(("\n" if number else "") + kind)
         for entry in entries:
             print(f"  {entry.name:<{width}}  {entry.summary}")
-        for entry in registry.schemes():
-            print(f"  {entry.name + ':…':<{width}}  {entry.summary}")
+        for family in registry.families():
+            print(f"  {family.entry.name + ':…':<{width}}  {family.entry.summary}")
     return 0
 
 

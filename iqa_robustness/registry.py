@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -37,15 +37,27 @@ EntryT = TypeVar("EntryT", bound=Entry)
 
 @dataclass(frozen=True, kw_only=True)
 class Family(Generic[EntryT]):
-    """The names of somebody else's collection, written `prefix:name`; they are not listed among the registered ones.
+    """Names written `prefix:member`; they are not listed among the registered ones.
 
-    entry: what every member's entry says; its name is the prefix, its target is called with the member's name first.
-    catalogue: a module with `names() -> Sequence[str]` and `check(name) -> None`, which raises for what is no member.
-        It is imported when a name with the prefix is asked for.
+    entry: what every member's entry says; its name is the prefix, its target is called with the member first.
+    catalogue: of somebody else's collection, a module with `names() -> Sequence[str]` and `check(name) -> None`, which
+        raises for what is no member. It is imported when a name with the prefix is asked for. Without one, anything
+        may follow the colon (a command, a path), and patterns match nothing.
     """
 
     entry: EntryT
-    catalogue: str
+    catalogue: str = ""
+
+    def names(self) -> list[str]:
+        """All of its names, prefix included. Raises what the collection raises that cannot say them."""
+        if not self.catalogue:
+            return []
+        return [f"{self.entry.name}:{member}" for member in importlib.import_module(self.catalogue).names()]
+
+    def check(self, member: str) -> None:
+        """Raise what the catalogue raises for what is no member."""
+        if self.catalogue:
+            importlib.import_module(self.catalogue).check(member)
 
 
 class Registry(Generic[EntryT]):
@@ -55,15 +67,23 @@ class Registry(Generic[EntryT]):
         kind: the word used in messages.
         entry: the entry class; entry points are turned into it with its defaults.
         group: entry point group through which other distributions add names.
+        compose: makes the entry of `a+b` out of those of its parts; without it, such names are unknown.
     """
 
-    def __init__(self, kind: str, entry: type[EntryT], group: str) -> None:
+    def __init__(
+        self,
+        kind: str,
+        entry: type[EntryT],
+        group: str,
+        *,
+        compose: Callable[[Sequence[EntryT]], EntryT] | None = None,
+    ) -> None:
         self.kind = kind
         self.group = group
+        self._compose = compose
         self._entry_class = entry
         self._entries: dict[str, EntryT] = {}
         self._families: dict[str, Family[EntryT]] = {}
-        self._schemes: dict[str, EntryT] = {}
         self._plugins_loaded = False
 
     def register(self, entry: EntryT) -> None:
@@ -93,35 +113,23 @@ class Registry(Generic[EntryT]):
             )
         self._families[prefix] = family
 
-    def in_family(self, name: str) -> bool:
-        """Whether a name has a registered prefix, which need not mean that the collection has it."""
-        prefix, colon, _ = name.partition(":")
-        return bool(colon) and prefix in self._families
+    def family(self, name: str) -> Family[EntryT] | None:
+        """The family of `prefix:member`, which need not have that member; None for other names."""
+        return self._parted(name)[0]
+
+    def families(self) -> list[Family[EntryT]]:
+        """All families, sorted by prefix."""
+        return [self._families[prefix] for prefix in sorted(self._families)]
 
     def matching(self, pattern: str) -> list[str]:
-        """Names that an fnmatch pattern matches, sorted; a collection's names only when it spells out their prefix.
+        """Names that an fnmatch pattern matches, sorted; a family's names only when it spells out their prefix.
 
-        Raises what the collection raises that cannot say its names.
+        Raises what the family's collection raises that cannot say its names.
         """
-        found = [name for name in self.names() if fnmatchcase(name, pattern)]
-        if self.in_family(pattern) and _WILD & set(pattern):
-            prefix = pattern.partition(":")[0]
-            members = self._catalogue(prefix).names()
-            found += [name for name in (f"{prefix}:{member}" for member in members) if fnmatchcase(name, pattern)]
-        return sorted(found)
-
-    def register_scheme(self, entry: EntryT) -> None:
-        """Take references `<entry.name>:<anything>`; the target is made of what follows the colon."""
-        self._schemes[entry.name] = entry
-
-    def schemes(self) -> list[EntryT]:
-        """The entries of all schemes, sorted by name."""
-        return [self._schemes[name] for name in sorted(self._schemes)]
-
-    def scheme_of(self, name: str) -> tuple[str, str]:
-        """Scheme and rest of a reference (`exec:./score` to `exec` and `./score`); two empty texts for other names."""
-        scheme, colon, rest = name.partition(":")
-        return (scheme, rest.strip()) if colon and scheme in self._schemes else ("", "")
+        names, family = self.names(), self.family(pattern)
+        if family is not None and _WILD & set(pattern):
+            names += family.names()
+        return sorted(name for name in names if fnmatchcase(name, pattern))
 
     def names(self) -> list[str]:
         """All names, sorted."""
@@ -138,23 +146,22 @@ class Registry(Generic[EntryT]):
         return name in self._entries
 
     def resolve(self, name: str) -> EntryT:
-        """The entry of a name, or one made for `prefix:name` of a collection, a scheme's reference or
-        `package.module:attribute`.
+        """The entry of a name, or one made for `prefix:member` of a family, `a+b`, or `package.module:attribute`.
 
         Raises:
-            UnknownNameError: none of these.
-            ConfigurationError: what a collection says of a name that it has and that cannot be used.
+            UnknownNameError: none of these, or a part of `a+b` is none.
+            ConfigurationError: what a collection says of a name that it has and that cannot be used; or parts that do
+                not compose.
         """
         self._load_plugins()
         if name in self._entries:
             return self._entries[name]
-        if self.in_family(name):
-            prefix, _, member = name.partition(":")
-            self._catalogue(prefix).check(member)
-            return replace(self._families[prefix].entry, name=name)
-        scheme, _ = self.scheme_of(name)
-        if scheme:
-            return replace(self._schemes[scheme], name=name)
+        family, member = self._parted(name)
+        if family is not None:
+            family.check(member)
+            return replace(family.entry, name=f"{family.entry.name}:{member}")
+        if self._compose is not None and "+" in name:
+            return self._compose([self.resolve(part.strip()) for part in name.split("+")])
         if _TARGET.fullmatch(name):
             return self._entry_class(name=name, target=name)
         raise UnknownNameError(self.kind, name, self._entries)
@@ -176,10 +183,14 @@ class Registry(Generic[EntryT]):
             raise UnknownNameError(
                 f"{self.kind} class in module {module_name}", attribute, [n for n in vars(module) if n[0] != "_"]
             ) from None
-        return partial(loaded, name.partition(":")[2]) if self.in_family(name) else loaded
+        family, member = self._parted(name)
+        return loaded if family is None else partial(loaded, member)
 
-    def _catalogue(self, prefix: str) -> Any:
-        return importlib.import_module(self._families[prefix].catalogue)
+    def _parted(self, name: str) -> tuple[Family[EntryT] | None, str]:
+        """The family of `prefix:member` and the member; None and an empty text for other names."""
+        prefix, colon, member = name.partition(":")
+        family = self._families.get(prefix) if colon else None
+        return family, member.strip() if family is not None else ""
 
     def _load_plugins(self) -> None:
         if self._plugins_loaded:

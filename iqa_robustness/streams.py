@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Generator, Tensor
 
+from iqa_robustness.errors import ConfigurationError
+
 
 def seed_of(*parts: str) -> int:
     """A 63-bit seed from the SHA-256 of the parts; unlike `hash`, the same on every machine and run."""
@@ -83,3 +85,12 @@ class Streams:
         for row, generator in zip(out, self._generators, strict=True):
             fill(row, generator)
         return out
+
+
+def required(streams: Streams | None, what: str) -> Streams:
+    """The streams. Raises ConfigurationError, naming what draws from them, when there are none."""
+    if streams is None:
+        raise ConfigurationError(
+            f"{what} draws random numbers and needs `streams`", fix="pass iqa_robustness.streams.Streams(key, ids)"
+        )
+    return streams

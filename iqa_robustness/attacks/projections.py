@@ -84,7 +84,7 @@ class Shrinking(Budget):
 
     def project(self, images: Tensor, clean: Tensor) -> Tensor:
         """The allowed point of the segment to the clean image that is farthest from it, found by bisection."""
-        return self._shrunk(images.clamp(0, 1), clean, lambda image: image)
+        return self._shrunk(images.clamp(0, 1), clean, torch.clone)
 
     def admit(self, images: Tensor, clean: Tensor) -> Tensor:
         """The same among rounded points: each candidate is measured as the 8-bit image that it would be."""
@@ -92,18 +92,20 @@ class Shrinking(Budget):
 
     def _shrunk(self, images: Tensor, clean: Tensor, held: Callable[[Tensor], Tensor]) -> Tensor:
         wished = held(images)
-        outside = self.violations(wished, clean)
-        if not bool(outside.any()):
-            return wished
-        change = images - clean
-        allowed = torch.where(_each(outside), clean, wished)
-        low = (~outside).to(images.dtype)
+        rows = self.violations(wished, clean).nonzero().flatten()
+        if len(rows):
+            wished[rows] = self._bisected(images[rows], clean[rows], held)
+        return wished
+
+    def _bisected(self, images: Tensor, clean: Tensor, held: Callable[[Tensor], Tensor]) -> Tensor:
+        change, allowed = images - clean, clean.clone()
+        low = images.new_zeros(len(images))
         width = torch.full_like(low, 0.5)
         for _ in range(_HALVINGS):
-            candidate = held(clean + _each((low + width).clamp(max=1)) * change)
+            candidate = held(clean + _each(low + width) * change)
             inside = ~self.violations(candidate, clean)
             allowed = torch.where(_each(inside), candidate, allowed)
-            low = torch.where(inside, (low + width).clamp(max=1), low)
+            low = torch.where(inside, low + width, low)
             width = width / 2
         return allowed
 

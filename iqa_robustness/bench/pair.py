@@ -62,12 +62,12 @@ class Subject:
         }
         # Where the name leads, not where the class lives: a user's function may return a bundled class.
         module = metrics.registry.resolve(self.name).target.partition(":")[0]
-        family = metrics.registry.in_family(self.name)
-        if metrics.registry.scheme_of(self.name)[0]:
-            document["fingerprint"] = [*self.probe.fingerprint]
-        elif family or not module.startswith(f"{metrics.__name__}."):
-            document["distribution"] = _distribution_of(self.name.partition(":")[0] if family else module)
-            document["fingerprint"] = [*self.probe.fingerprint]
+        family = metrics.registry.family(self.name)
+        if family is None and module.startswith(f"{metrics.__name__}."):
+            return document
+        document["fingerprint"] = [*self.probe.fingerprint]
+        if family is None or family.catalogue:
+            document["distribution"] = _distribution_of(family.entry.name if family else module)
         return document
 
 

@@ -12,8 +12,9 @@ from iqa_robustness.defenses.base import Purification
 from iqa_robustness.metrics.scoring import transformed
 
 SIZES = ((48, 64), (33, 47))
-# Largest change of a channel's mean, and bounds of the spread of values relative to the image's own.
-_MEAN_CHANGE, _SPREAD = 0.1, (0.5, 1.5)
+# Where pixels correspond, the least correlation with the image's own; elsewhere the largest change of a channel's mean.
+# Bounds of the spread of values relative to the image's own.
+_CORRELATION, _MEAN_CHANGE, _SPREAD = 0.7, 0.1, (0.5, 1.5)
 _CLAMP = "clamp the result to [0, 1], and divide by nothing that can be zero"
 
 
@@ -21,7 +22,7 @@ def contract(subject: DefenseSubject) -> str:
     """Each variant purifies five pictures of each of two sizes."""
     for defense in subject.purifications:
         for size in SIZES:
-            images = subject.extremes(*size)
+            images = subject.extremes(*size, defense=defense)
             before = images.clone()
             purified = defense.purify(images, streams=subject.streams("abcde"))
             require(
@@ -46,18 +47,19 @@ def contract(subject: DefenseSubject) -> str:
 
 
 def between_levels(subject: DefenseSubject) -> str:
-    """Each variant purifies two pictures of 17 x 18."""
-    levels = np.random.RandomState(1).uniform(0, 1, (2, 3, 17, 18)).astype(np.float32)
-    images = torch.from_numpy(levels).to(subject.device)
+    """Each variant purifies two pictures of 17 x 18, or as large as it takes."""
     for defense in subject.purifications:
+        size = subject.enough(defense, 17, 18)
+        levels = np.random.RandomState(1).uniform(0, 1, (2, 3, *size)).astype(np.float32)
+        images = torch.from_numpy(levels).to(subject.device)
         _check_range(defense.purify(images, streams=subject.streams("ab")), defense)
     return ""
 
 
 def purified_company(subject: DefenseSubject) -> str:
     """Each variant purifies three photographs together, in another order, and one of them alone."""
-    images = subject.photographs(3)
     for defense in subject.purifications:
+        images = subject.photographs(3, defense=defense)
         whole = transformed(defense.purify, images, size=2, streams=subject.streams("abc"))
         for rows in ([2, 0, 1], [1]):
             streams = subject.streams("".join("abc"[row] for row in rows))
@@ -72,17 +74,22 @@ def purified_company(subject: DefenseSubject) -> str:
 
 
 def recognisable(subject: DefenseSubject) -> str:
-    """Each variant purifies three photographs of 96 x 128."""
-    images = subject.photographs(3, 96, 128)
+    """Each variant purifies three photographs of 96 x 128, or little more than its window."""
     for defense in subject.purifications:
+        images = subject.photographs(3, *((1, 1) if subject.least(defense) else (96, 128)), defense=defense)
         purified = defense.purify(images, streams=subject.streams("abc"))
-        change = float((purified.mean(dim=(2, 3)) - images.mean(dim=(2, 3))).abs().max())
-        spread = purified.flatten(1).std(dim=1) / images.flatten(1).std(dim=1)
+        before, after = images.flatten(1), purified.flatten(1)
+        spread = after.std(dim=1) / before.std(dim=1)
         low, high = float(spread.min()), float(spread.max())
+        if defense.keeps_geometry:
+            alike = min(float(torch.corrcoef(torch.stack(pair))[0, 1]) for pair in zip(before, after, strict=True))
+            same, said = alike > _CORRELATION, f"a correlation of {alike:.2f} with itself"
+        else:
+            change = float((purified.mean(dim=(2, 3)) - images.mean(dim=(2, 3))).abs().max())
+            same, said = change < _MEAN_CHANGE and high < _SPREAD[1], f"another mean by {change:.2g}"
         require(
-            change < _MEAN_CHANGE and low > _SPREAD[0] and high < _SPREAD[1],
-            f"a photograph's mean changes by {change:.2g}, its contrast to {low:.2f} to {high:.2f} of its own "
-            f"({defense!r})",
+            same and low > _SPREAD[0],
+            f"a purified photograph has {said}, and {low:.2f} to {high:.2f} of its contrast ({defense!r})",
             fix="return the image in RGB and [0, 1], purified: the score of another image defends nothing",
         )
     return ""

@@ -16,8 +16,8 @@ _STREAMS = "draw from `streams`, one generator an image, never from a global one
 
 def repeatable(subject: DefenseSubject) -> str:
     """Each variant: four photographs, three times in other orders, and one alone."""
-    images = subject.photographs(4)
     for defense in subject.every:
+        images = subject.photographs(4, defense=defense)
         scorer = subject.guarded(defense)
         whole = scorer.scores(images, streams=subject.streams("abcd"))
         require(
@@ -37,8 +37,9 @@ def repeatable(subject: DefenseSubject) -> str:
 
 
 def randomness(subject: DefenseSubject) -> str:
-    """Three scores of two photographs."""
-    defense, images = subject.made(), subject.photographs(2)
+    """Three scores of two photographs; four more where it is random."""
+    defense = subject.made()
+    images = subject.photographs(2, 64, 80, defense=defense)
     scorer = subject.guarded(defense)
     devices = [torch.device(subject.device)] if torch.device(subject.device).type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
@@ -57,6 +58,13 @@ def randomness(subject: DefenseSubject) -> str:
     )
     if not defense.stochastic:
         return "not random"
+    streams = subject.streams("ab")
+    draws = torch.stack([scorer.scores(images, streams=streams) for _ in range(4)])
+    require(
+        bool((draws.std(dim=0) > 0).all()),
+        "asked again with the streams it has, it draws the same",
+        fix="draw from the streams that are given, not from a fork of them: attacks average over draws (EOT)",
+    )
     try:
         scorer.scores(images)
     except IqaRobustnessError:
@@ -69,15 +77,18 @@ def randomness(subject: DefenseSubject) -> str:
 
 def any_size(subject: DefenseSubject) -> str:
     """Two photographs of each of four sizes."""
-    scorer = subject.guarded()
+    defense = subject.made()
+    scorer = subject.guarded(defense)
     for height, width in SIZES:
-        scores = scorer.scores(subject.photographs(2, height, width), streams=subject.streams("ab"))
+        images = subject.photographs(2, height, width, defense=defense)
+        scores = scorer.scores(images, streams=subject.streams("ab"))
         require(
             bool(torch.isfinite(scores).all()),
             f"photographs of {height} x {width} get the scores {scores.tolist()}",
             fix="pad to what the defense needs and cut back",
         )
-    return ", ".join(f"{height} x {width}" for height, width in SIZES)
+    least = subject.least(defense)
+    return f"from {least} x {least} pixels" if least else ", ".join(f"{height} x {width}" for height, width in SIZES)
 
 
 def certificates(subject: DefenseSubject) -> str:

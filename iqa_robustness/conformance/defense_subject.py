@@ -14,12 +14,17 @@ from iqa_robustness.conformance.check import NotApplicable
 from iqa_robustness.conformance.pictures import extremes, photographs
 from iqa_robustness.conformance.targets import reference_for
 from iqa_robustness.defenses.base import Defense, Purification
+from iqa_robustness.errors import IqaRobustnessError
 from iqa_robustness.metrics.base import Metric
 from iqa_robustness.metrics.scoring import Scorer
 from iqa_robustness.streams import Streams
 
 # Noisy copies of an image that a certified defense draws here.
 SAMPLES = 24
+# Room that a random window is given, the smallest picture that is tried, and sides for defenses that refuse it.
+_ROOM = 8
+_SMALLEST = (17, 18)
+_SIDES = (0, *(side + _ROOM for side in (32, 48, 64, 96, 128, 192, 256, 288, 320, 384)))
 
 
 class DefenseSubject:
@@ -39,6 +44,7 @@ class DefenseSubject:
         self.device = device
         self.options = dict(options or {})
         self.kind = type(defenses.create(reference, **self.options))
+        self._least: dict[Defense, int] = {}
 
     def made(self, **parameters: Any) -> Defense:
         """The defense; a certified one with few samples."""
@@ -74,13 +80,35 @@ class DefenseSubject:
         """The planted metric that is protected."""
         return reference_for(device=self.device)
 
-    def photographs(self, count: int, height: int = 48, width: int = 64) -> Tensor:
-        """Photographs on the device."""
-        return photographs(count, height, width).to(self.device)
+    def least(self, defense: Defense) -> int:
+        """The smallest side that the defense takes, with room for a window to move in; 0 where it takes any."""
+        if defense not in self._least:
+            self._least[defense] = next(side for side in _SIDES if self._takes(defense, side))
+        return self._least[defense]
 
-    def extremes(self, height: int, width: int) -> Tensor:
-        """Extreme pictures on the device."""
-        return extremes(height, width).to(self.device)
+    def enough(self, defense: Defense, height: int, width: int) -> tuple[int, int]:
+        """The size, enlarged to what the defense takes."""
+        least = self.least(defense)
+        return max(height, least), max(width, least)
+
+    def photographs(self, count: int, height: int = 48, width: int = 64, *, defense: Defense | None = None) -> Tensor:
+        """Photographs of at least that size, as the defense takes them, on the device."""
+        return photographs(count, *self.enough(defense or self.made(), height, width)).to(self.device)
+
+    def extremes(self, height: int, width: int, *, defense: Defense) -> Tensor:
+        """Extreme pictures of at least that size on the device."""
+        return extremes(*self.enough(defense, height, width)).to(self.device)
+
+    def _takes(self, defense: Defense, side: int) -> bool:
+        """Whether it takes pictures of that side less the room; the largest side is tried without asking."""
+        if not isinstance(defense, Purification) or side == _SIDES[-1]:
+            return True
+        height, width = (side - _ROOM, side - _ROOM) if side else _SMALLEST
+        try:
+            defense.purify(photographs(1, height, width).to(self.device), streams=self.streams("a"))
+        except IqaRobustnessError:
+            return False
+        return True
 
     def streams(self, ids: str, key: str = "key") -> Streams:
         """Random streams of images with names of one letter."""

@@ -25,7 +25,8 @@ from iqa_robustness.metrics.offline import guarded
 def offline_load(subject: MetricSubject) -> str:
     """A construction."""
     metric = subject.metric
-    if metrics.registry.scheme_of(subject.reference)[0] == "exec":
+    family = metrics.registry.family(subject.reference)
+    if family is not None and family.entry.name == "exec":
         raise NotApplicable("the network of another program cannot be cut off from here")
     return f"{sum(parameter.numel() for parameter in metric.parameters()):,} parameters"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,39 @@ class DefenseEntry(Entry):
     kind: str = "purification"
 
 
-registry = Registry("defense", DefenseEntry, "iqa_robustness.defenses")
+def _composed(parts: Sequence[DefenseEntry]) -> DefenseEntry:
+    """The entry of `a+b`. Raises ConfigurationError for a part that is no purification."""
+    name = "+".join(part.name for part in parts)
+    for part in parts:
+        if part.kind != "purification":
+            raise ConfigurationError(
+                f"{name!r}: {part.name} is no purification (its kind is {part.kind})",
+                fix="compose purifications only, no certified or trained defense, and leave `none` out",
+            )
+    return DefenseEntry(
+        name=name,
+        target="iqa_robustness.defenses.purification.composition:Composition",
+        summary="one purification after another",
+    )
+
+
+registry = Registry("defense", DefenseEntry, "iqa_robustness.defenses", compose=_composed)
 for _entry in (
+    DefenseEntry(
+        name="color-quantization",
+        target="iqa_robustness.defenses.purification.color_quantization:ColorQuantization",
+        summary="few levels a channel",
+    ),
+    DefenseEntry(
+        name="crop",
+        target="iqa_robustness.defenses.purification.crop:Crop",
+        summary="a random square window, which is what the metric is given",
+    ),
+    DefenseEntry(
+        name="diffjpeg",
+        target="iqa_robustness.defenses.purification.diffjpeg:DiffJPEG",
+        summary="JPEG in floating point, with a slope where it rounds",
+    ),
     DefenseEntry(
         name="disco",
         target="iqa_robustness.defenses.purification.disco:Disco",
@@ -53,9 +85,19 @@ for _entry in (
         summary="mirror the image left to right",
     ),
     DefenseEntry(
+        name="gaussian-blur",
+        target="iqa_robustness.defenses.purification.gaussian_blur:GaussianBlur",
+        summary="means with Gaussian weights",
+    ),
+    DefenseEntry(
         name="jpeg",
         target="iqa_robustness.defenses.purification.jpeg:JPEG",
         summary="JPEG compression and decompression",
+    ),
+    DefenseEntry(
+        name="median-blur",
+        target="iqa_robustness.defenses.purification.median_blur:MedianBlur",
+        summary="the median of each neighbourhood",
     ),
     DefenseEntry(
         name="mprnet",
@@ -75,9 +117,44 @@ for _entry in (
         kind="none",
     ),
     DefenseEntry(
+        name="random-noise",
+        target="iqa_robustness.defenses.purification.random_noise:RandomNoise",
+        summary="Gaussian noise",
+    ),
+    DefenseEntry(
         name="realesrgan",
         target="iqa_robustness.defenses.purification.realesrgan:RealESRGAN",
         summary="blind super-resolution and back to the image's size (weights not included)",
+    ),
+    DefenseEntry(
+        name="resize",
+        target="iqa_robustness.defenses.purification.resize:Resize",
+        summary="a smaller image, which is what the metric is given",
+    ),
+    DefenseEntry(
+        name="rotate",
+        target="iqa_robustness.defenses.purification.rotate:Rotate",
+        summary="turn by a random angle",
+    ),
+    DefenseEntry(
+        name="unsharp",
+        target="iqa_robustness.defenses.purification.unsharp:Unsharp",
+        summary="sharpen by what a blur would take away",
+    ),
+    DefenseEntry(
+        name="upscale",
+        target="iqa_robustness.defenses.purification.upscale:Upscale",
+        summary="shrink, and bring back to size bilinearly",
+    ),
+    DefenseEntry(
+        name="upscale-bicubic",
+        target="iqa_robustness.defenses.purification.upscale:UpscaleBicubic",
+        summary="shrink, and bring back to size bicubically",
+    ),
+    DefenseEntry(
+        name="upscale-nearest",
+        target="iqa_robustness.defenses.purification.upscale:UpscaleNearest",
+        summary="shrink, and bring back to size by repeating pixels",
     ),
 ):
     registry.register(_entry)
@@ -87,24 +164,27 @@ def create(name: str, **parameters: Any) -> Defense:
     """A defense with its default or own parameters.
 
     Args:
-        name: a registered name or `package.module:Class`.
-        parameters: fields of the defense.
+        name: a registered name, `package.module:Class`, or purifications joined by `+`, the first applied first.
+        parameters: fields of the defense. (Parts that are joined have their defaults; for others, give their
+            instances to `purification.composition.Composition`.)
 
     Raises:
         UnknownNameError: no such defense or parameter.
-        ConfigurationError: the name is no defense's, or a value is refused.
+        ConfigurationError: the name is no defense's, what is joined is no purification, or a value is refused.
     """
     from iqa_robustness.defenses.base import Defense
 
     kind = registry.load(name)
     if not (isinstance(kind, type) and issubclass(kind, Defense)):
         raise ConfigurationError(f"{name!r} is no defense", fix="subclass iqa_robustness.defenses.base.Purification")
-    known = {field.name for field in dataclasses.fields(kind)}
+    joined = registry.resolve(name).name.split("+")
+    parts: dict[str, Any] = {"parts": tuple(create(part) for part in joined)} if len(joined) > 1 else {}
+    known = {field.name for field in dataclasses.fields(kind)} - {*parts}
     for parameter in parameters:
         if parameter not in known:
             raise UnknownNameError(f"parameter of defense {name}", parameter, known)
     try:
-        return kind(**parameters)
+        return kind(**parts, **parameters)
     except TypeError as error:
         raise ConfigurationError(f"defense {name!r} cannot be constructed: {error}") from error
 

@@ -9,7 +9,8 @@ def attack_protocol(defense: Defense, *, draws: int, white_box: bool, stochastic
     """The protocol of an attack on a defended metric, for records and reports.
 
     `direct`: plain gradients or queries. `bpda-identity`, `bpda-diffjpeg`: the defense is applied as it is, its slope
-    is the named surrogate's. `eot-8`: every value and gradient is the mean over 8 fresh draws. Both are joined by `+`.
+    is the named surrogate's, in a composition those of all its parts. `eot-8`: every value and gradient is the mean
+    over 8 fresh draws. They are joined by `+`.
 
     Args:
         defense: what protects the metric where the attack sees it (`none` in a non-adaptive attack).
@@ -19,7 +20,7 @@ def attack_protocol(defense: Defense, *, draws: int, white_box: bool, stochastic
     """
     parts = []
     if white_box and isinstance(defense, Purification) and not defense.differentiable:
-        parts.append(f"bpda-{defense.surrogate_name}")
+        parts += [f"bpda-{name}" for name in defense.surrogate_name.split("+")]
     if defense.stochastic or stochastic_metric:
         parts.append(f"eot-{draws}")
     return "+".join(parts) or "direct"

@@ -6,12 +6,12 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from iqa_robustness.errors import CapabilityError, DefenseContractError, Where
+from iqa_robustness.errors import CapabilityError, DefenseContractError, IqaRobustnessError, Where
 from iqa_robustness.metrics.base import Metric, MetricSpec
 from iqa_robustness.streams import Streams
 
@@ -28,14 +28,35 @@ class Defense(ABC):
     keeps_geometry: pixels of input and output correspond; otherwise Q_score is not applicable.
     varied_parameter, parameter_values: the field the benchmark varies, and its values; empty if there is none.
     paper: reproduce the published code where it differs on purpose; see each defense.
+
+    Name, differentiable, stochastic and keeps_geometry are class attributes, or properties where they depend on the
+    parameters.
     """
 
-    name: ClassVar[str]
     version: ClassVar[int]
     kind: ClassVar[DefenseKind]
-    differentiable: ClassVar[bool] = True
-    stochastic: ClassVar[bool] = False
-    keeps_geometry: ClassVar[bool] = True
+    if TYPE_CHECKING:  # to a type checker, what is read-only may be overridden by either
+
+        @property
+        def name(self) -> str:
+            """As registered."""
+
+        @property
+        def differentiable(self) -> bool:
+            """Gradients pass through it."""
+
+        @property
+        def stochastic(self) -> bool:
+            """It draws."""
+
+        @property
+        def keeps_geometry(self) -> bool:
+            """Pixels correspond."""
+
+    else:
+        differentiable: ClassVar[bool] = True
+        stochastic: ClassVar[bool] = False
+        keeps_geometry: ClassVar[bool] = True
     varied_parameter: ClassVar[str] = ""
     parameter_values: ClassVar[Sequence[Any]] = ()
 
@@ -74,7 +95,14 @@ class Purification(Defense):
     """A defense that changes the image before it is scored."""
 
     kind: ClassVar[DefenseKind] = "purification"
-    surrogate_name: ClassVar[str] = "identity"
+    if TYPE_CHECKING:
+
+        @property
+        def surrogate_name(self) -> str:
+            """For protocol names."""
+
+    else:
+        surrogate_name: ClassVar[str] = "identity"
 
     @abstractmethod
     def purify(self, images: Tensor, *, streams: Streams | None = None) -> Tensor:
@@ -87,9 +115,58 @@ class Purification(Defense):
         """
         return images
 
+    def applied(self, images: Tensor, *, streams: Streams | None = None) -> Tensor:
+        """P(x), checked. Where a gradient is wanted and the defense has none, the slope is its surrogate's.
+
+        Raises:
+            DefenseContractError: another number of images or channels, a wrong dtype or range, NaN; or a surrogate of
+                another shape.
+        """
+        wants_gradient = torch.is_grad_enabled() and images.requires_grad
+        if self.differentiable or not wants_gradient:
+            return self._checked(self.purify(images, streams=streams), images)
+        with torch.no_grad():
+            exact = self._checked(self.purify(images, streams=streams), images)
+        stand_in = self.surrogate(images)
+        if stand_in.shape != exact.shape:
+            raise DefenseContractError(
+                f"the defense's surrogate made {tuple(stand_in.shape)}, the defense itself {tuple(exact.shape)}",
+                where=Where(defense=self.name),
+                fix="override `surrogate` with one of the defense's output shape",
+            )
+        # The value is exact (what is added is 0), the slope is the surrogate's.
+        return exact + (stand_in - stand_in.detach())
+
     def protect(self, metric: Metric) -> PurifiedMetric:
         """The metric of the purified image."""
         return PurifiedMetric(metric, self)
+
+    def _checked(self, purified: Tensor, images: Tensor) -> Tensor:
+        where = Where(defense=self.name)
+        if not isinstance(purified, Tensor) or purified.dtype != images.dtype:
+            got = purified.dtype if isinstance(purified, Tensor) else type(purified).__name__
+            raise DefenseContractError(
+                f"the defense returned {got}; a tensor of {images.dtype} is expected",
+                where=where,
+                fix="return what `purify` is documented to return, in the dtype of its input",
+            )
+        kept = purified.shape == images.shape
+        if purified.shape[:2] != images.shape[:2] or (self.keeps_geometry and not kept):
+            raise DefenseContractError(
+                f"the defense made {tuple(purified.shape)} of {tuple(images.shape)}",
+                where=where,
+                fix="keep the number of images and channels; declare keeps_geometry = False to change height and width",
+            )
+        if not purified.numel():
+            return purified
+        low, high = (float(bound) for bound in torch.aminmax(purified.detach()))
+        if not (low >= 0 and high <= 1):
+            raise DefenseContractError(
+                f"the defense returned values from {low:.6g} to {high:.6g}; [0, 1] is expected",
+                where=where,
+                fix="clamp the purified image",
+            )
+        return purified
 
 
 class PurifiedMetric(DefendedMetric):
@@ -115,45 +192,7 @@ class PurifiedMetric(DefendedMetric):
 
     def purified(self, images: Tensor, *, streams: Streams | None = None) -> Tensor:
         """P(x), checked. Raises DefenseContractError on another number of images, a wrong range or NaN."""
-        defense = self.defense
-        wants_gradient = torch.is_grad_enabled() and images.requires_grad
-        if defense.differentiable or not wants_gradient:
-            return self._checked(defense.purify(images, streams=streams), images)
-        with torch.no_grad():
-            exact = self._checked(defense.purify(images, streams=streams), images)
-        stand_in = defense.surrogate(images)
-        if stand_in.shape != exact.shape:
-            raise DefenseContractError(
-                f"the defense's surrogate made {tuple(stand_in.shape)}, the defense itself {tuple(exact.shape)}",
-                where=Where(metric=self.metric.spec.name, defense=defense.name),
-                fix="override `surrogate` with one of the defense's output shape",
-            )
-        # The value is exact (what is added is 0), the slope is the surrogate's.
-        return exact + (stand_in - stand_in.detach())
-
-    def _checked(self, purified: Tensor, images: Tensor) -> Tensor:
-        where = Where(metric=self.metric.spec.name, defense=self.defense.name)
-        if not isinstance(purified, Tensor) or purified.dtype != images.dtype:
-            got = purified.dtype if isinstance(purified, Tensor) else type(purified).__name__
-            raise DefenseContractError(
-                f"the defense returned {got}; a tensor of {images.dtype} is expected",
-                where=where,
-                fix="return what `purify` is documented to return, in the dtype of its input",
-            )
-        kept = purified.shape == images.shape
-        if purified.shape[:2] != images.shape[:2] or (self.defense.keeps_geometry and not kept):
-            raise DefenseContractError(
-                f"the defense made {tuple(purified.shape)} of {tuple(images.shape)}",
-                where=where,
-                fix="keep the number of images and channels; declare keeps_geometry = False to change height and width",
-            )
-        if not purified.numel():
-            return purified
-        low, high = (float(bound) for bound in torch.aminmax(purified.detach()))
-        if not (low >= 0 and high <= 1):
-            raise DefenseContractError(
-                f"the defense returned values from {low:.6g} to {high:.6g}; [0, 1] is expected",
-                where=where,
-                fix="clamp the purified image",
-            )
-        return purified
+        try:
+            return self.defense.applied(images, streams=streams)
+        except IqaRobustnessError as error:
+            raise error.at(metric=self.metric.spec.name) from error.__cause__

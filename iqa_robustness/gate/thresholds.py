@@ -52,20 +52,29 @@ class Bound(_Strict):
 
 
 def _known(
-    kind: str, choices: Callable[[], Iterable[str]], *, patterns: bool = False, references: bool = False
+    kind: str,
+    choices: Callable[[], Iterable[str]],
+    *,
+    patterns: bool = False,
+    references: bool = False,
+    joined: bool = False,
 ) -> Callable[[str], str]:
-    """A validator: the name is one of the choices or, where allowed, a pattern of them or `package.module:Class`."""
+    """A validator: the name is one of the choices.
+
+    Or, where allowed: a pattern of them, `package.module:Class`, or several of all these joined by `+`.
+    """
 
     def check(name: str) -> str:
         known = [*choices()]
         if references and ":" in name:  # a reference or a pattern of references to somebody's own package
             return name
-        if patterns and _PATTERN & set(name):
-            if not any(fnmatchcase(choice, name) for choice in known):
-                raise ValueError(f"the pattern {name!r} matches no {kind}; known: {', '.join(sorted(known))}")
-        elif name not in known:
-            error = UnknownNameError(kind, name, known)
-            raise ValueError(f"{error.what}; {error.fix}")
+        for part in name.split("+") if joined else [name]:
+            if patterns and _PATTERN & set(part):
+                if not any(fnmatchcase(choice, part) for choice in known):
+                    raise ValueError(f"the pattern {part!r} matches no {kind}; known: {', '.join(sorted(known))}")
+            elif part not in known:
+                error = UnknownNameError(kind, part, known)
+                raise ValueError(f"{error.what}; {error.fix}")
         return name
 
     return check
@@ -75,8 +84,8 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def _names(kind: str, choices: Callable[[], Iterable[str]], *, references: bool = False) -> Any:
-    name = Annotated[str, AfterValidator(_known(kind, choices, patterns=True, references=references))]
+def _names(kind: str, choices: Callable[[], Iterable[str]], *, references: bool = False, joined: bool = False) -> Any:
+    name = Annotated[str, AfterValidator(_known(kind, choices, patterns=True, references=references, joined=joined))]
     return Annotated[list[name], Field(min_length=1), BeforeValidator(_listed)]
 
 
@@ -87,7 +96,7 @@ class Match(_Strict):
     """Which cells a rule is about: names or patterns, one or a list; every key given must match."""
 
     metric: _names("metric", metrics.registry.names, references=True) | None = None  # type: ignore[valid-type]
-    defense: _names("defense", defenses.registry.names, references=True) | None = None  # type: ignore[valid-type]
+    defense: _names("defense", defenses.registry.names, references=True, joined=True) | None = None  # type: ignore[valid-type]
     attack: _names("attack", attacks.registry.names, references=True) | None = None  # type: ignore[valid-type]
     strength: _names("strength", lambda: attacks.STRENGTHS) | None = None  # type: ignore[valid-type]
     scenario: _names("scenario", lambda: SCENARIOS) | None = None  # type: ignore[valid-type]

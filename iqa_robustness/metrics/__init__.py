@@ -124,7 +124,23 @@ for _entry in (
     ),
 ):
     registry.register(_entry)
-registry.register_family(
+for _family in (
+    Family(
+        entry=MetricEntry(
+            name="exec",
+            target="iqa_robustness.metrics.external:ExternalMetric",
+            summary="a program in any language: exec:COMMAND",
+            access="query-only",
+        ),
+    ),
+    Family(
+        entry=MetricEntry(
+            name="onnx",
+            target="iqa_robustness.metrics.onnx_model:OnnxMetric",
+            summary="a model file for ONNX Runtime: onnx:PATH",
+            access="query-only",
+        ),
+    ),
     Family(
         entry=MetricEntry(
             name="pyiqa",
@@ -133,23 +149,9 @@ registry.register_family(
             licence="PolyForm-Noncommercial-1.0.0",
         ),
         catalogue="iqa_robustness.metrics.pyiqa_table",
-    )
-)
-for _entry in (
-    MetricEntry(
-        name="exec",
-        target="iqa_robustness.metrics.external:ExternalMetric",
-        summary="a program in any language: exec:COMMAND",
-        access="query-only",
-    ),
-    MetricEntry(
-        name="onnx",
-        target="iqa_robustness.metrics.onnx_model:OnnxMetric",
-        summary="a model file for ONNX Runtime: onnx:PATH",
-        access="query-only",
     ),
 ):
-    registry.register_scheme(_entry)
+    registry.register_family(_family)
 
 
 def create(name: str, *, device: torch.device | str = "cpu", **options: Any) -> Metric:
@@ -169,10 +171,8 @@ def create(name: str, *, device: torch.device | str = "cpu", **options: Any) -> 
     from iqa_robustness.metrics.base import Metric, MetricSpec
 
     factory = registry.load(name)
-    scheme, rest = registry.scheme_of(name)
     try:
-        arguments = (rest,) if scheme else ()
-        metric = factory if isinstance(factory, Metric) else factory(*arguments, **options)
+        metric = factory if isinstance(factory, Metric) else factory(**options)
     except TypeError as error:
         raise ConfigurationError(f"metric {name!r} cannot be constructed: {error}") from error
     if not isinstance(metric, Metric) or not isinstance(getattr(metric, "spec", None), MetricSpec):
@@ -195,7 +195,7 @@ def access(name: str, *, load: bool = False) -> Access:
         UnknownNameError: no such metric.
     """
     entry = registry.resolve(name)
-    if not load or registry.scheme_of(name)[0] or entry.target.startswith(f"{__name__}."):
+    if not load or entry.target.startswith(f"{__name__}."):
         return entry.access
     try:
         spec = getattr(registry.load(name), "spec", None)

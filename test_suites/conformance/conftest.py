@@ -27,6 +27,8 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "defense": defenses.registry,
 }
 UNKNOWN = pytest.StashKey[str]()
+# Three stand for all: a blur and its undoing, a random part before one without a gradient, parts that change the size.
+COMPOSITIONS = ["gaussian-blur+unsharp", "random-noise+jpeg", "resize+color-quantization+flip"]
 # Not registered, but the gates rest on it.
 PLANTED = "iqa_robustness.metrics.planted:Vulnerable"
 
@@ -56,9 +58,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """`name`: whom the run asks for, else every registered name. `registered`: those of them that are registered."""
     kind = kind_of(metafunc.definition.path)
     asked = bool(value(metafunc.config, kind))
-    names = asked_for(metafunc.config, kind) if asked else registered(kind) + [PLANTED] * (kind == "metric")
+    extra = {"metric": [PLANTED], "defense": COMPOSITIONS}.get(kind, [])
+    names = asked_for(metafunc.config, kind) if asked else registered(kind) + extra
     if "registered" in metafunc.fixturenames:
-        names = [name for name in names if name in REGISTRIES[kind]]
+        # A defense can be made without its weights, and what it declares be looked at.
+        everyone = REGISTRIES[kind].names() if kind == "defense" and not asked else names
+        names = [name for name in everyone if name in REGISTRIES[kind]]
         metafunc.parametrize("registered", names)
     elif "name" in metafunc.fixturenames:
         metafunc.parametrize("name", names)

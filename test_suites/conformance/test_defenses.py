@@ -73,8 +73,10 @@ def test_a_certified_metric_is_a_smoothed_one(registered: str) -> None:
     share=st.floats(0, 0.875, width=32),
 )
 def test_images_between_levels_are_purified_too(subject: DefenseSubject, pixels: np.ndarray, share: float) -> None:
-    images = ((torch.from_numpy(pixels.astype(np.float32)) + share) / 255).clamp(0, 1).to(subject.device)
     for defense in subject.every:
         if isinstance(defense, Purification):
+            height, width = subject.enough(defense, 17, 18)
+            tiled = np.pad(pixels, ((0, 0), (0, 0), (0, height - 17), (0, width - 18)), mode="wrap")
+            images = ((torch.from_numpy(tiled.astype(np.float32)) + share) / 255).clamp(0, 1).to(subject.device)
             purified = defense.purify(images, streams=subject.streams("ab"))
             assert 0 <= float(purified.min()) <= float(purified.max()) <= 1

@@ -17,6 +17,8 @@ def test_a_listing_names_everything_registered(capsys: pytest.CaptureFixture[str
     text = capsys.readouterr().out
     for name in ("compact", "lite0", "ifgsm", "square", "none", "flip", "jpeg", "ms", "mini", "folder"):
         assert f"\n  {name} " in text
+    for prefix in ("exec", "onnx", "pyiqa"):
+        assert f"\n  {prefix}:… " in text
 
 
 def test_a_listing_of_one_kind_lists_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
@@ -77,17 +78,6 @@ def test_a_reference_resolves_to_an_entry_with_defaults_and_is_not_contained() -
 def test_what_is_neither_name_nor_reference_is_unknown(name: str) -> None:
     with pytest.raises(UnknownNameError, match="unknown tool"):
         tools("saw").resolve(name)
-
-
-def test_a_schemes_reference_is_anything_after_its_colon() -> None:
-    made = tools("saw")
-    made.register_scheme(Tool(name="exec", target="math:tau", colour="red"))
-    assert made.resolve("exec:cut --deep a:b") == Tool(name="exec:cut --deep a:b", target="math:tau", colour="red")
-    assert made.scheme_of("exec: cut ") == ("exec", "cut")
-    assert made.scheme_of("exec") == made.scheme_of("math:pi") == ("", "")
-    assert made.load("exec:cut") is made.load("saw")
-    assert [entry.name for entry in made.schemes()] == ["exec"]
-    assert made.names() == ["saw"]  # a pattern selects no scheme
 
 
 def test_loading_imports_the_target() -> None:
@@ -189,9 +179,15 @@ def workshop(monkeypatch: pytest.MonkeyPatch) -> Registry[Tool]:
 
 def test_a_member_resolves_to_the_familys_entry_under_its_own_name(workshop: Registry[Tool]) -> None:
     assert workshop.resolve("shop:Saw+1") == Tool(name="shop:Saw+1", target="shop_catalogue:make", colour="blue")
-    assert workshop.in_family("shop:anything")
-    assert not workshop.in_family("shop")
-    assert not workshop.in_family("other:Saw")
+    family = workshop.family("shop:anything")
+    assert family is not None
+    assert family.entry.colour == "blue"
+    assert workshop.family("shop") is workshop.family("other:Saw") is workshop.family("math:pi") is None
+
+
+def test_blanks_around_a_member_are_dropped(workshop: Registry[Tool]) -> None:
+    assert workshop.resolve("shop: plane ") == workshop.resolve("shop:plane")
+    assert workshop.load("shop: plane ")() == workshop.load("shop:plane")()
 
 
 def test_a_members_target_gets_its_name_first(workshop: Registry[Tool]) -> None:
@@ -216,3 +212,77 @@ def test_a_prefix_is_a_name_and_taken_once(workshop: Registry[Tool]) -> None:
     for name, error in (("shop", DuplicateNameError), ("Shop", ConfigurationError)):
         with pytest.raises(error):
             workshop.register_family(Family(entry=Tool(name=name, target="a:b"), catalogue="shop_catalogue"))
+
+
+def test_without_a_catalogue_a_member_is_anything_after_the_colon() -> None:
+    made = tools("saw")
+    made.register_family(Family(entry=Tool(name="exec", target="builtins:print", colour="red")))
+    command = "cut --deep a:b"
+    assert made.resolve(f"exec:{command}") == Tool(name=f"exec:{command}", target="builtins:print", colour="red")
+    assert made.load(f"exec: {command} ").args == (command,)
+    assert made.names() == made.matching("*") == ["saw"]
+    assert made.matching("exec:*") == []  # a pattern selects none of them; `resolve` takes it for a command
+
+
+def test_families_are_listed_sorted_by_prefix(workshop: Registry[Tool]) -> None:
+    workshop.register_family(Family(entry=Tool(name="exec", target="builtins:print")))
+    assert [family.entry.name for family in workshop.families()] == ["exec", "shop"]
+    assert [family.names() for family in workshop.families()] == [[], ["shop:Saw+1", "shop:plane"]]
+
+
+# --- compositions ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bench() -> Registry[Tool]:
+    """`saw` and `sander`, which compose if they are of one colour."""
+
+    def compose(parts: Sequence[Tool]) -> Tool:
+        if len({part.colour for part in parts}) > 1:
+            raise ConfigurationError("colours clash")
+        return Tool(name="+".join(part.name for part in parts), target="math:tau", colour=parts[0].colour)
+
+    made = Registry("tool", Tool, "no.such.group", compose=compose)
+    for name in ("saw", "sander"):
+        made.register(Tool(name=name, target="math:e", colour="red"))
+    return made
+
+
+@given(st.lists(st.sampled_from(["saw", "sander", " saw ", "math:e"]), min_size=2, max_size=4))
+def test_joined_names_resolve_to_what_is_made_of_their_entries(names: list[str]) -> None:
+    seen: list[Tool] = []
+    made = Registry("tool", Tool, "no.such.group", compose=lambda parts: seen.extend(parts) or parts[0])
+    for name in ("saw", "sander"):
+        made.register(Tool(name=name, target="math:e", colour="red"))
+    assert made.resolve("+".join(names)) == made.resolve(names[0].strip())
+    assert seen == [made.resolve(name.strip()) for name in names]
+
+
+def test_a_composition_is_loaded_and_not_listed(bench: Registry[Tool]) -> None:
+    import math
+
+    assert bench.resolve("saw + sander") == Tool(name="saw+sander", target="math:tau", colour="red")
+    assert bench.load("saw+sander") is math.tau
+    assert bench.names() == bench.matching("*") == ["sander", "saw"]
+    assert "saw+sander" not in bench
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("saw+sandr", "sandr"), ("swa+saw", "swa"), ("saw+", ""), ("saw+a:b:c", "a:b:c")]
+)
+def test_a_part_that_is_unknown_is_the_one_that_is_named(bench: Registry[Tool], name: str, part: str) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        bench.resolve(name)
+    assert caught.value.name == part
+    assert bool(part and ":" not in part) is bool(caught.value.suggestions)
+
+
+def test_parts_that_do_not_compose_are_refused(bench: Registry[Tool]) -> None:
+    with pytest.raises(ConfigurationError, match="colours clash"):
+        bench.resolve("saw+math:e")
+
+
+def test_without_composition_a_joined_name_is_unknown(workshop: Registry[Tool]) -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown tool 'saw\+sander'"):
+        workshop.resolve("saw+sander")
+    assert workshop.resolve("shop:Saw+1").name == "shop:Saw+1"  # the plus is the member's own

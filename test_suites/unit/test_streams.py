@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from iqa_robustness.streams import Streams, seed_of
+from iqa_robustness.errors import ConfigurationError
+from iqa_robustness.streams import Streams, required, seed_of
 
 IDS = st.lists(st.text(max_size=8), min_size=1, max_size=6, unique=True)
 DRAWS = ("normal", "uniform", "signs", "integers")
@@ -216,3 +217,11 @@ def test_draws_do_not_touch_the_global_generator() -> None:
     before = Streams("key", ["a"]).normal(10)
     torch.manual_seed(99)
     assert equal(Streams("key", ["a"]).normal(10), before)
+
+
+def test_what_draws_without_streams_is_told_by_name_what_it_needs() -> None:
+    streams = Streams("key", ["a"])
+    assert required(streams, "a coin") is streams
+    with pytest.raises(ConfigurationError, match="a coin draws random numbers and needs `streams`") as caught:
+        required(None, "a coin")
+    assert "Streams(key, ids)" in caught.value.fix

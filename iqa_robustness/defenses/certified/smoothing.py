@@ -14,7 +14,7 @@ from iqa_robustness.defenses.certified.bounds import Certificates, median_certif
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.metrics.base import Metric
 from iqa_robustness.metrics.scoring import Scorer
-from iqa_robustness.streams import Streams
+from iqa_robustness.streams import Streams, required
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class SmoothedMetric(DefendedMetric):
 
     def forward(self, images: Tensor, *, streams: Streams | None = None, reference: Tensor | None = None) -> Tensor:
         """(N, 3, H, W) to (N,): the score of one noisy sample of each image, against the reference without noise."""
-        return self.score(self.noisy(images, _required(streams)), streams, reference)
+        return self.score(self.noisy(images, required(streams, self.defense.name)), streams, reference)
 
     def noisy(self, images: Tensor, streams: Streams) -> Tensor:
         """(N, 3, H, W) to the same shape: noise added, clipped to [0, 1]."""
@@ -98,7 +98,7 @@ class SmoothedMetric(DefendedMetric):
 
         An image's samples depend on its own stream alone, so it gets the same certificate in any batch.
         """
-        streams = _required(streams)
+        streams = required(streams, self.defense.name)
         scorer = Scorer(metric=self.metric, micro_batch=micro_batch)
         rows = [
             self._draws(scorer, images[row], streams.select([row]), None if references is None else references[row])
@@ -118,11 +118,3 @@ class SmoothedMetric(DefendedMetric):
             beside = None if reference is None else reference.expand_as(samples)
             parts.append(scorer.scores(samples, streams=stream.select([0] * size), references=beside))
         return torch.cat(parts)
-
-
-def _required(streams: Streams | None) -> Streams:
-    if streams is None:
-        raise ConfigurationError(
-            "a smoothed metric draws noise and needs `streams`", fix="pass iqa_robustness.streams.Streams(key, ids)"
-        )
-    return streams

@@ -31,7 +31,7 @@ class Disco(NetworkPurification[LIIF]):
     version: ClassVar[int] = 1
 
     @property
-    def keeps_geometry(self) -> bool:  # type: ignore[override]
+    def keeps_geometry(self) -> bool:
         """Whether pixels of input and output correspond."""
         return not self.paper
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from iqa_robustness.defenses.base import Purification
+from iqa_robustness.defenses.purification.jpeg_codec import coded
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.images import from_uint8, to_uint8
 from iqa_robustness.streams import Streams
@@ -22,7 +22,7 @@ from iqa_robustness.streams import Streams
 class JPEG(Purification):
     """Baseline JPEG at a quality, 4:2:0, as Pillow writes and reads it.
 
-    Not differentiable; adaptive attacks use the slope of a differentiable JPEG of the same quality.
+    Not differentiable; adaptive attacks use the slope of the same codec in floating point (`diffjpeg`).
 
     Source: benchmark section 4.1. Its code truncates to 8 bits before encoding, a bias of half a level for images
     that are not 8-bit already; here they are rounded (`paper=True` truncates).
@@ -30,7 +30,7 @@ class JPEG(Purification):
     """
 
     name: ClassVar[str] = "jpeg"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     differentiable: ClassVar[bool] = False
     surrogate_name: ClassVar[str] = "diffjpeg"
     varied_parameter: ClassVar[str] = "quality"
@@ -39,8 +39,7 @@ class JPEG(Purification):
     quality: int = 50
 
     def __post_init__(self) -> None:
-        if not 1 <= self.quality <= 100:
-            raise ConfigurationError(f"JPEG quality must lie in 1 … 100, got {self.quality}")
+        check_quality(self.quality)
 
     def purify(self, images: Tensor, *, streams: Streams | None = None) -> Tensor:
         """(N, 3, H, W) to (N, 3, H, W) on the grid k/255, on the device of the input."""
@@ -51,15 +50,17 @@ class JPEG(Purification):
         return from_uint8(decoded).to(images.device)
 
     def surrogate(self, images: Tensor) -> Tensor:
-        """Kornia's differentiable JPEG at the same quality, within [0, 1]."""
-        from kornia.enhance import jpeg_codec_differentiable
-
-        quality = torch.full((len(images),), float(self.quality), device=images.device)
-        coded: Tensor = jpeg_codec_differentiable(images, quality)
-        return coded
+        """The codec in floating point, with a slope where it rounds."""
+        return coded(images, self.quality)
 
     def _round_trip(self, pixels: np.ndarray) -> np.ndarray:
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, format="JPEG", quality=self.quality, subsampling="4:2:0")
         with Image.open(buffer) as image:
             return np.array(image)
+
+
+def check_quality(quality: int) -> None:
+    """Raise ConfigurationError unless a quality lies on libjpeg's scale, 1 … 100."""
+    if not 1 <= quality <= 100:
+        raise ConfigurationError(f"JPEG quality must lie in 1 … 100, got {quality}")

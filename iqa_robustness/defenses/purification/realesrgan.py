@@ -67,7 +67,7 @@ class RealESRGAN(NetworkPurification[Network]):
             raise ConfigurationError(f"denoise_strength must lie in 0 … 1, got {self.denoise_strength}")
 
     @property
-    def keeps_geometry(self) -> bool:  # type: ignore[override]
+    def keeps_geometry(self) -> bool:
         """Whether pixels of input and output correspond."""
         return not self.paper
 

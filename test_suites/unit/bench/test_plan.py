@@ -332,7 +332,7 @@ def test_a_comma_list_is_split_and_blanks_are_dropped(text: object, patterns: tu
 
 @pytest.fixture
 def queries_only() -> Selection:
-    metrics.registry.register_scheme(MetricEntry(name="exec", target="nowhere:X", access="query-only"))
+    metrics.registry.register_family(Family(entry=MetricEntry(name="exec", target="nowhere:X", access="query-only")))
     return Selection(metric=("exec:./score --all", "fast"), defense=("none", "flip", "ms"), strength=("weak",))
 
 

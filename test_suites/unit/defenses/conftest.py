@@ -1,4 +1,4 @@
-"""What the tests of restoration networks share: known random weights, files of them, and probes of results."""
+"""What the tests of defenses share: pictures, and for networks known random weights, files of them, and probes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from iqa_robustness.datasets.mini import Mini
 from iqa_robustness.metrics.weights import FOLDER_VARIABLE
+
+CONTENTS = ("astronaut", "coffee", "gravel", "hubble")
 
 
 @contextmanager
@@ -87,3 +91,16 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.mkdir()
     monkeypatch.setenv(FOLDER_VARIABLE, str(path))
     return path
+
+
+@pytest.fixture(scope="session")
+def grain() -> Tensor:
+    """(2, 3, 37, 52) uniform, no two neighbours equal."""
+    return torch.from_numpy(np.random.RandomState(0).uniform(size=(2, 3, 37, 52)).astype(np.float32))
+
+
+@pytest.fixture(scope="session")
+def photographs() -> np.ndarray:
+    """(4, 96, 128, 3) uint8, cut out of photographs."""
+    mini = Mini()
+    return np.stack([mini.reference(content)[100:196, 200:328] for content in CONTENTS])

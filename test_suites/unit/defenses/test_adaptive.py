@@ -10,9 +10,16 @@ import pytest
 from iqa_robustness import defenses
 from iqa_robustness.defenses.adaptive import attack_protocol
 from iqa_robustness.defenses.certified.smoothing import MedianSmoothing
+from iqa_robustness.defenses.purification.color_quantization import ColorQuantization
+from iqa_robustness.defenses.purification.composition import Composition
+from iqa_robustness.defenses.purification.diffjpeg import DiffJPEG
 from iqa_robustness.defenses.purification.flip import Flip
 from iqa_robustness.defenses.purification.jpeg import JPEG
 from iqa_robustness.defenses.purification.none import Undefended
+from iqa_robustness.defenses.purification.random_noise import RandomNoise
+from iqa_robustness.defenses.purification.unsharp import Unsharp
+
+THREE = "bpda-diffjpeg+bpda-identity+bpda-soft-rounding"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +40,12 @@ class Both(JPEG):
         (JPEG(), False, "direct"),
         (MedianSmoothing(), True, "eot-5"),
         (MedianSmoothing(), False, "eot-5"),
+        (Composition(parts=(Flip(), Unsharp())), True, "direct"),
+        (Composition(parts=(JPEG(), ColorQuantization(), DiffJPEG(), JPEG())), True, THREE),
+        (Composition(parts=(JPEG(), ColorQuantization())), False, "direct"),
+        (Composition(parts=(RandomNoise(), JPEG())), True, "bpda-diffjpeg+eot-5"),
+        (Composition(parts=(JPEG(), RandomNoise())), False, "eot-5"),
+        (DiffJPEG(paper=True), True, "bpda-straight-through"),
         (Both(), True, "bpda-identity+eot-5"),
         (Both(), False, "eot-5"),
     ],

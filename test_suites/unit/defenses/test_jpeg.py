@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -10,23 +11,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from iqa_robustness.datasets.mini import Mini
+from iqa_robustness import attacks, metrics
 from iqa_robustness.defenses.purification.jpeg import JPEG
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.images import from_uint8, to_uint8
 from iqa_robustness.metrics.base import Metric, MetricSpec
+from iqa_robustness.metrics.planted import Vulnerable
 from iqa_robustness.metrics.scoring import Scorer
 from iqa_robustness.similarity import psnr
 
-CONTENTS = ("astronaut", "coffee", "gravel", "hubble")
+COFFEE = 1  # the most colourful of the photographs
 QUALITIES = (1, 10, 30, 50, 75, 95, 100)
-
-
-@pytest.fixture(scope="module")
-def photographs() -> np.ndarray:
-    """(4, 96, 128, 3) uint8, cut out of photographs."""
-    mini = Mini()
-    return np.stack([mini.reference(content)[100:196, 200:328] for content in CONTENTS])
 
 
 def pillow(pixels: np.ndarray, **options: object) -> np.ndarray:
@@ -40,8 +35,8 @@ def test_it_is_bit_equal_to_pillow_at_its_quality_with_halved_colour(photographs
     purified = to_uint8(JPEG(quality=quality).purify(from_uint8(photographs)))
     for before, after in zip(photographs, purified, strict=True):
         assert np.array_equal(after, pillow(before, quality=quality, subsampling=2))
-    colourful = photographs[CONTENTS.index("coffee")]
-    assert not np.array_equal(purified[CONTENTS.index("coffee")], pillow(colourful, quality=quality, subsampling=0))
+    unsampled = pillow(photographs[COFFEE], quality=quality, subsampling=0)
+    assert not np.array_equal(purified[COFFEE], unsampled)
 
 
 @pytest.mark.parametrize("size", [(95, 127), (17, 33), (8, 8), (1, 1), (3, 50)])
@@ -85,7 +80,7 @@ def test_with_paper_images_on_the_grid_are_not_darkened() -> None:
 # --- the slope ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("quality", "least"), [(10, 36.0), (30, 41.0), (50, 41.0), (70, 42.0), (90, 43.0)])
+@pytest.mark.parametrize(("quality", "least"), [(10, 38.0), (30, 42.0), (50, 42.0), (70, 42.0), (90, 43.0)])
 def test_the_stand_in_is_close_to_the_real_thing(photographs: np.ndarray, quality: int, least: float) -> None:
     images = from_uint8(photographs)
     defense = JPEG(quality=quality)
@@ -127,6 +122,34 @@ def test_behind_it_the_value_is_exact_and_the_slope_is_the_stand_ins(photographs
     (expected,) = torch.autograd.grad(Contrast()(defense.surrogate(leaf)).sum(), leaf)
     assert torch.equal(scores, Contrast()(defense.purify(images)))
     assert torch.allclose(gradients, expected, atol=1e-9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Straight(JPEG):
+    """With the slope of no compression at all."""
+
+    def surrogate(self, images: Tensor) -> Tensor:
+        return images
+
+
+def gain(defense: JPEG, metric: Metric, images: Tensor) -> float:
+    result = attacks.create("ifgsm", strength="medium")(defense.protect(metric), images, micro_batch=2)
+    return float((result.values - result.clean_values).mean())
+
+
+@pytest.mark.parametrize(("quality", "least"), [(10, 1.5), (50, 1.2)])
+def test_an_adaptive_attack_on_a_network_gains_more_by_its_slope_than_by_the_identitys(
+    photographs: np.ndarray, quality: int, least: float
+) -> None:
+    images, metric = from_uint8(photographs), metrics.create("compact")
+    assert gain(JPEG(quality=quality), metric, images) > least * gain(Straight(quality=quality), metric, images)
+
+
+@pytest.mark.parametrize("quality", [10, 50, 90])
+def test_where_the_identity_is_as_good_as_optimal_its_slope_loses_little(photographs: np.ndarray, quality: int) -> None:
+    """The planted weights are constant over blocks, so the gradient has no fine detail that JPEG would discard."""
+    images, metric = from_uint8(photographs), Vulnerable()
+    assert gain(JPEG(quality=quality), metric, images) > 0.9 * gain(Straight(quality=quality), metric, images)
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------

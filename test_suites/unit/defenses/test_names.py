@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from iqa_robustness import defenses
+from iqa_robustness.defenses.purification.composition import Composition
+from iqa_robustness.defenses.purification.flip import Flip
 from iqa_robustness.defenses.purification.jpeg import JPEG
 from iqa_robustness.errors import ConfigurationError, UnknownNameError
 
@@ -24,8 +26,10 @@ def test_the_list_is_sorted_and_holds_every_name() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message", "hint"),
     [
-        ("jepg", {}, "unknown defense 'jepg'", "did you mean jpeg?"),
-        ("flop", {}, "unknown defense 'flop'", "did you mean flip?"),
+        ("jepg", {}, "unknown defense 'jepg'", "did you mean jpeg or"),
+        ("flip+jepg", {}, "unknown defense 'jepg'", "did you mean jpeg or"),
+        ("jpeg+flip", {"pper": True}, "unknown parameter of defense jpeg+flip 'pper'", "did you mean paper?"),
+        ("flop", {}, "unknown defense 'flop'", "did you mean flip or"),
         ("jpeg", {"qualty": 3}, "unknown parameter of defense jpeg 'qualty'", "did you mean quality?"),
         ("ms", {"sgima": 3}, "unknown parameter of defense ms 'sgima'", "did you mean sigma"),
     ],
@@ -48,6 +52,30 @@ def test_a_misspelt_name_gets_a_suggestion(name: str, options: dict, message: st
 def test_what_is_no_defense_is_said_to_be_none(name: str) -> None:
     with pytest.raises(ConfigurationError, match="is no defense"):
         defenses.create(name)
+
+
+def test_joined_names_make_a_composition_in_their_order() -> None:
+    assert defenses.create("jpeg+flip") == Composition(parts=(JPEG(), Flip()))
+    assert defenses.create(" jpeg + flip ", paper=True) == Composition(parts=(JPEG(), Flip()), paper=True)
+    own = "iqa_robustness.defenses.purification.flip:Flip"
+    assert defenses.create(f"{own}+jpeg") == defenses.create("flip+jpeg")
+
+
+@pytest.mark.parametrize("name", ["flip+none", "none+flip", "ms+jpeg", "iqa_robustness.metrics.planted:Robust+flip"])
+def test_only_purifications_are_joined(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"is no purification|is no defense"):
+        defenses.create(name)
+
+
+@pytest.mark.parametrize("name", ["flip+", "+flip", "+", "flip++jpeg"])
+def test_a_missing_part_is_an_unknown_name(name: str) -> None:
+    with pytest.raises(UnknownNameError, match="unknown defense ''"):
+        defenses.create(name)
+
+
+def test_the_parts_of_joined_names_are_not_given_twice() -> None:
+    with pytest.raises(UnknownNameError, match="'parts'"):
+        defenses.create("flip+jpeg", parts=(Flip(), Flip()))
 
 
 def test_the_abstract_base_cannot_be_made() -> None:

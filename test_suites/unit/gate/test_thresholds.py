@@ -51,6 +51,14 @@ def limits(found: CellThresholds) -> dict[str, str]:
     return {name: str(bound) for name, bound in found.bounds.items()}
 
 
+@pytest.mark.parametrize("given", ["flip+jpeg", "flip+*", "[none, flip+jpeg]", "'*+jpeg'"])
+def test_a_rule_may_be_about_a_composition(load: Load, make_cell: MakeCell, given: str) -> None:
+    text = f"version: 1\ndefaults: {{}}\nrules:\n  - match: {{defense: {given}}}\n    tier: blocker\n"
+    thresholds = load(text)
+    assert thresholds.for_cell(make_cell(defense="flip+jpeg")).tier == "blocker"
+    assert thresholds.for_cell(make_cell(defense="jpeg")).tier != "blocker"
+
+
 # --- the example ----------------------------------------------------------------------------------------------------
 
 
@@ -282,6 +290,24 @@ MISTAKES = {
         6,
         "unknown defense 'flipp'",
         "did you mean flip",
+    ),
+    "unknown part of a composition": (
+        HEAD + "rules:\n  - tier: normal\n    match: {defense: flip+jepg}",
+        6,
+        "unknown defense 'jepg'",
+        "did you mean jpeg",
+    ),
+    "pattern of compositions that matches nothing": (
+        HEAD + "rules:\n  - tier: normal\n    match: {defense: 'zebra*+flip'}",
+        6,
+        "the pattern 'zebra*' matches no defense",
+        "known: ",
+    ),
+    "joined metrics": (
+        HEAD + "rules:\n  - tier: normal\n    match: {metric: compact+lite0}",
+        6,
+        "unknown metric 'compact+lite0'",
+        "did you mean compact",
     ),
     "unknown attack in a list": (
         HEAD + "rules:\n  - tier: normal\n    match:\n      attack:\n        - square\n        - ifgms",

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 # pytester forgets what an inner run imported; torch cannot be imported twice in one process.
-import kornia.enhance  # noqa: F401
+import kornia.filters  # noqa: F401
 import matplotlib.figure  # noqa: F401
 import numpy as np
 import pandas.core.arrays.arrow.extension_types  # noqa: F401
 import pyarrow.parquet  # noqa: F401
 import pytest
+import scipy.fft
 import scipy.stats  # noqa: F401
 import torch  # noqa: F401
 from PIL import Image

@@ -104,7 +104,7 @@ def test_nothing_selected_keeps_pytests_code(project: Any) -> None:
     [
         ("--iqa-metric=compactt", "did you mean compact?"),
         ("--iqa-attack=ifsgm", "did you mean ifgsm?"),
-        ("--iqa-defense=jpg", "did you mean jpeg?"),
+        ("--iqa-defense=jpg", "did you mean jpeg or"),
         ("--iqa-strength=mild", "known: medium, strong, weak"),
         ("--iqa-profile=smoky", "did you mean smoke?"),
         ("--iqa-images=ten", "no whole number"),

@@ -46,6 +46,19 @@ def collect(project: Any) -> Any:
     return run
 
 
+def test_a_composition_of_purifications_is_selected_by_its_expression(collect: Any, project: Any) -> None:
+    found = collect("--iqa-metric=compact", "--iqa-defense=flip+unsharp", "--iqa-attack=ifgsm", "--iqa-strength=medium")
+    assert found == {
+        "test_nonadaptive[compact/flip+unsharp/ifgsm/medium]",
+        "test_adaptive[compact/flip+unsharp/ifgsm/medium]",
+        "test_lowering[compact/flip+unsharp/ifgsm/medium]",
+    }
+    for wrong, said in (("flip+unsharpen", "did you mean unsharp"), ("flip+ms", "ms is no purification")):
+        result = project.run("--collect-only", "-q", f"--iqa-defense={wrong}")
+        assert result.ret == ExitCode.CONFIGURATION
+        result.stderr.fnmatch_lines([f"*{said}*"])
+
+
 def test_options_select_exactly_their_cells(collect: Any) -> None:
     found = collect("--iqa-metric=compact", "--iqa-defense=flip,jpeg", "--iqa-attack=ifgsm", "--iqa-strength=medium")
     assert found == {
