@@ -12,10 +12,16 @@ from iqa_robustness.store import Key, document_of
 _DECORATOR = "@dataclass(frozen=True, kw_only=True)"
 
 
-def declared_fields(kind: type[Any]) -> set[str]:
-    """The names of a configuration's parameters; its name, version and decorator are checked."""
+def declared_fields(kind: type[Any], *, name: object = None) -> set[str]:
+    """The names of a configuration's parameters; its name, version and decorator are checked.
+
+    Args:
+        kind: the class.
+        name: of an object, where a property makes it (a composition's parts are its name).
+    """
+    name = getattr(kind, "name", None) if name is None else name
     require(
-        isinstance(getattr(kind, "name", None), str) and bool(kind.name),
+        isinstance(name, str) and bool(name),
         "the class declares no name",
         fix="set name: ClassVar[str], the name that results are shown under",
     )

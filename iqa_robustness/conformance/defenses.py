@@ -23,7 +23,7 @@ FACTS = ("score_range", "higher_is_better", "access", "version")
 def declaration(subject: DefenseSubject) -> str:
     """No image."""
     kind, defense = subject.kind, subject.made()
-    fields = declared_fields(kind)
+    fields = declared_fields(kind, name=getattr(defense, "name", None))
     said = getattr(kind, "kind", None)
     require(said in KINDS, f"kind is {said!r}", fix=f"declare kind as one of {', '.join(KINDS)}")
     for flag in ("differentiable", "stochastic", "keeps_geometry"):
