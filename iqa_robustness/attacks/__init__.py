@@ -30,6 +30,18 @@ class AttackEntry(Entry):
 registry = Registry("attack", AttackEntry, "iqa_robustness.attacks")
 for _entry in (
     AttackEntry(
+        name="cumulative-uap",
+        target="iqa_robustness.attacks.cumulative_uap:CumulativeUAP",
+        summary="one trained perturbation for all images: the signs of many gradients added up",
+        access="white-box",
+    ),
+    AttackEntry(
+        name="facpa",
+        target="iqa_robustness.attacks.facpa:FACPA",
+        summary="a trained U-Net that makes a perturbation for each image",
+        access="white-box",
+    ),
+    AttackEntry(
         name="ifgsm",
         target="iqa_robustness.attacks.ifgsm:IFGSM",
         summary="iterated gradient signs within an l∞ ball",
@@ -40,6 +52,12 @@ for _entry in (
         target="iqa_robustness.attacks.square:Square",
         summary="random search over square patches within an l∞ ball, score queries only",
         access="black-box",
+    ),
+    AttackEntry(
+        name="uap",
+        target="iqa_robustness.attacks.uap:UAP",
+        summary="one trained perturbation for all images, by gradient descent",
+        access="white-box",
     ),
 ):
     registry.register(_entry)
