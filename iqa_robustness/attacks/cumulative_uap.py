@@ -14,68 +14,41 @@ from iqa_robustness.attacks.trained import Learner, ScoreUp, TrainedAttack
 from iqa_robustness.attacks.uap import PAPER_EPSILON, PAPER_SIDE, PAPER_START, tiled
 
 
-class _SignLearner(Learner):
-    """The signs of the gradients added up so far."""
+class _SumLearner(Learner):
+    """Gradients added up. Their signs are the perturbation; as published the sum itself, kept in [−1, 1]."""
 
-    def __init__(self, size: tuple[int, int], *, device: torch.device) -> None:
-        self._sum = torch.zeros(1, 3, *size, device=device)
-        self._probe = torch.zeros(1, 3, *size, device=device, requires_grad=True)
+    def __init__(self, size: tuple[int, int], *, published: bool, device: torch.device) -> None:
+        start = PAPER_START / PAPER_EPSILON if published else 0.0
+        self._sum = torch.full((1, 3, *size), start, device=device, requires_grad=True)
+        self._published = published
 
     def perturbations(self, images: Tensor) -> Tensor:
-        """(1, 3, H, W) of −1, 0 and 1; the gradient lands in a probe of zeros."""
-        return self._sum.sign() + self._probe
+        """(1, 3, H, W), the same for all images; the gradient passes through the signs."""
+        del images
+        return self._sum if self._published else self._sum + (self._sum.sign() - self._sum).detach()
 
+    @torch.no_grad()
     def update(self, share: float) -> None:
-        """Add the gradient up."""
-        assert self._probe.grad is not None
-        self._sum -= self._probe.grad
-        self._probe.grad = None
+        """One step of the raw gradient, as published of size 1 in units of intensity; signs have no size."""
+        del share
+        # Squared: the gradient is per unit of epsilon, and so is the step.
+        self._sum -= self._sum.grad / PAPER_EPSILON**2  # type: ignore[operator]
+        if self._published:
+            self._sum.clamp_(-1, 1)
+        self._sum.grad = None
 
     def state(self) -> dict[str, Tensor]:
         """The sum."""
         return {"sum": self._sum}
 
+    @torch.no_grad()
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take it up."""
         self._sum.copy_(state["sum"])
 
     def tensors(self) -> dict[str, Tensor]:
-        """Its signs."""
-        return {"perturbation": self._sum.sign()}
-
-
-class _PublishedLearner(Learner):
-    """A perturbation that takes steps of the raw gradient, of size 1 in units of intensity."""
-
-    def __init__(self, size: tuple[int, int], *, device: torch.device) -> None:
-        start = PAPER_START / PAPER_EPSILON
-        self._values = torch.full((1, 3, *size), start, device=device, requires_grad=True)
-
-    def perturbations(self, images: Tensor) -> Tensor:
-        """(1, 3, H, W), the same for all images."""
-        return self._values
-
-    @torch.no_grad()
-    def update(self, share: float) -> None:
-        """One step, then back into the range."""
-        assert self._values.grad is not None
-        # Twice: from units of epsilon to units of intensity, and the step back.
-        self._values -= self._values.grad / PAPER_EPSILON**2
-        self._values.clamp_(-1, 1)
-        self._values.grad = None
-
-    def state(self) -> dict[str, Tensor]:
         """The perturbation."""
-        return {"values": self._values}
-
-    @torch.no_grad()
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take it up."""
-        self._values.copy_(state["values"])
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The perturbation."""
-        return {"perturbation": self._values}
+        return {"perturbation": self._sum if self._published else self._sum.sign()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +57,9 @@ class CumulativeUAP(TrainedAttack):
 
     Each gradient is taken where the sum so far has led.
 
-    Source: MSU metrics robustness benchmark (Antsiferova et al., AAAI 2024), `cumulative-uap`: steps of the raw gradient
-    on a 256 × 256 tile at an l∞ of 0.1, upwards even where lower is better, and scaled down to the strength. A raw
-    gradient is so small that the perturbation hardly leaves 0; signs use the whole budget. `paper=True` does as
+    Source: MSU metrics robustness benchmark (Antsiferova et al., AAAI 2024), `cumulative-uap`: steps of the raw
+    gradient on a 256 × 256 tile at an l∞ of 0.1, upwards even where lower is better, scaled down to the strength. Raw
+    gradients are so small that the perturbation hardly leaves 0; signs use the whole budget. `paper=True` does as
     published.
     Images: (N, 3, H, W) float32 RGB in [0, 1], any size; tiled from the top left, or cut, as that of `uap`.
     Budget: `epsilon` in units of 1 (2/255 is weak), l∞, after 8-bit rounding.
@@ -100,7 +73,7 @@ class CumulativeUAP(TrainedAttack):
     def learner(self, size: tuple[int, int], *, seed: int, device: torch.device) -> Learner:
         """Nothing in it is random."""
         del seed
-        return _PublishedLearner(size, device=device) if self.paper else _SignLearner(size, device=device)
+        return _SumLearner(size, published=self.paper, device=device)
 
     def perturbations(self, tensors: Mapping[str, Tensor], images: Tensor, *, micro_batch: int) -> Tensor:
         """The perturbation, (1, 3, H, W)."""

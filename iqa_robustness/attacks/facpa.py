@@ -62,8 +62,8 @@ class FACPA(TrainedAttack):
     Source: Shumitskaya, Antsiferova, Vatolin, 2023 (arXiv 2305.15544); benchmark section 3.2 (`cnn-attack`), whose
     network has 54 million weights, is trained at 10/255 and scaled to the strength, raises scores even where lower is
     better, sees the top-left part whose sides are multiples of 256, and repeats its perturbation over the rest.
-    `paper=True` does all that. Here it is trained at the epsilon, size and direction it is used at, sees the whole image
-    (the edge repeated up to a multiple of 2^levels), and is small enough for a CPU.
+    `paper=True` does all that. Here it is trained at the epsilon, size and direction it is used at, sees the whole
+    image (the edge repeated up to a multiple of 2^levels), and is small enough for a CPU.
     Images: (N, 3, H, W) float32 RGB in [0, 1], any size.
     Budget: `epsilon` in units of 1 (2/255 is weak), l∞, after 8-bit rounding.
     Cost: a pass through the U-Net, one backward and two or three forwards an image, all of these evidence and checks;

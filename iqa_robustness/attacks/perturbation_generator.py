@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ class PerturbationGenerator(nn.Module):
     def __init__(self, *, width: int, levels: int) -> None:
         super().__init__()
         channels = [3, *(width * min(2**level, _WIDEST) for level in range(levels))]
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 4, 2, 1) for a, b in zip(channels, channels[1:], strict=False))
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 4, 2, 1) for a, b in pairwise(channels))
         self.up = nn.ModuleList(
             nn.ConvTranspose2d(channels[level + 1] * (1 if level + 1 == levels else 2), channels[level], 4, 2, 1)
             for level in reversed(range(levels))

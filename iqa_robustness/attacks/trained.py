@@ -18,7 +18,13 @@ from iqa_robustness.attacks.checkpoint import Checkpoint
 from iqa_robustness.attacks.objectives import RAISE, Goal, Objective, Shift
 from iqa_robustness.attacks.projections import Linf
 from iqa_robustness.datasets.base import View
-from iqa_robustness.errors import ArtefactError, CapabilityError, ConfigurationError, Where
+from iqa_robustness.errors import (
+    ArtefactError,
+    CapabilityError,
+    ConfigurationError,
+    IqaRobustnessError,
+    Where,
+)
 from iqa_robustness.metrics.base import Metric, MetricSpec
 from iqa_robustness.metrics.scoring import Scorer
 from iqa_robustness.store import Key, document_of
@@ -196,11 +202,16 @@ class TrainedAttack(Attack):
         """
         where = Where(metric=metric.spec.name, attack=self.name)
         if metric.spec.access == "query-only":
-            raise CapabilityError(f"{self.name} is trained with gradients, and the metric answers queries only", where=where)
+            raise CapabilityError(
+                f"{self.name} is trained with gradients, and the metric answers queries only", where=where
+            )
         if not len(images) or not isinstance(goal, Shift):
             raise ConfigurationError(f"{self.name} is trained on images, to raise or to lower a score", where=where)
         training = _Training(self, metric, images, goal, f"{key}/{seed}", micro_batch, torch.device(device))
-        training.run(progress, checkpoint)
+        try:
+            training.run(progress, checkpoint)
+        except IqaRobustnessError as error:
+            raise error.at(metric=metric.spec.name, attack=self.name) from error.__cause__
         return packed(
             training.learner.tensors(), {"attack": self.name, "version": self.version, "direction": goal.direction}
         )
@@ -236,14 +247,13 @@ class _Training:
         micro_batch: int,
         device: torch.device,
     ) -> None:
+        attack = attack.untrained()
         self.attack, self.images, self.key, self.device = attack, images, key, device
         self.goal = attack.training_goal(goal)
         self.scorer = Scorer(metric=metric, micro_batch=micro_batch)
         size = (images.shape[-2], images.shape[-1]) if isinstance(images, Tensor) else images.size
         self.learner = attack.learner(size, seed=seed_of(key, "start"), device=device)
-        self.name = Key(
-            {"attack": document_of(attack.untrained()), "goal": goal.direction, "key": key, "size": [*size]}
-        ).digest
+        self.name = Key({"attack": document_of(attack), "goal": goal.direction, "key": key, "size": [*size]}).digest
 
     def run(self, progress: TrainingProgress, checkpoint: Path | None) -> None:
         """All steps, from the checkpoint on if there is one."""

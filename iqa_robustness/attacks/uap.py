@@ -31,6 +31,7 @@ class UniversalLearner(AdamLearner):
 
     def perturbations(self, images: Tensor) -> Tensor:
         """(1, 3, H, W), the same for all images."""
+        del images
         return self._values
 
     def update(self, share: float) -> None:
@@ -45,9 +46,9 @@ class UAP(TrainedAttack):
     """A universal perturbation: the same change for every image, trained on others.
 
     Source: Shumitskaya, Antsiferova, Vatolin, BMVC 2022; benchmark section 3.2 (`uap`). Its code trains a 256 × 256
-    tile at an l∞ of 0.1 and scales it down to the strength; at the strengths that count most of it then rounds to
-    nothing (measured gains of −0.02 to 0.04 of the range at 2/255). Here it is trained at the epsilon and the size it is
-    used at. `paper=True` trains and scales as published (Adam at a constant rate of 0.001, from 10⁻⁴).
+    tile at an l∞ of 0.1 and scales it down to the strength, where little is left of it (published gains at 2/255: −0.04
+    to 0.04 of the range). Here it is trained at the epsilon and the size it is used at. `paper=True` trains and scales
+    as published (Adam at a constant rate of 0.001, from 10⁻⁴).
     Images: (N, 3, H, W) float32 RGB in [0, 1], any size. The perturbation is tiled from the top left where an image is
     larger than those it was trained on, and cut where it is smaller.
     Budget: `epsilon` in units of 1 (2/255 is weak), l∞, after 8-bit rounding.

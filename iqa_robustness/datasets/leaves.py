@@ -91,7 +91,8 @@ def _painted(seed: int) -> np.ndarray:
 
     def colour() -> np.ndarray:
         grey = brightness + drawn(-contrast, contrast)
-        return np.clip(grey + drawn(-chroma, chroma, (3,)), 0, 255).astype(np.int32)
+        mixed: np.ndarray = np.clip(grey + drawn(-chroma, chroma, (3,)), 0, 255)
+        return mixed
 
     brightness, contrast, chroma = (int(drawn(*bounds)) for bounds in ((30, 225), (30, 100), (0, 40)))
     picture = np.empty((HEIGHT, WIDTH, 3), np.int32)
@@ -113,5 +114,5 @@ def _painted(seed: int) -> np.ndarray:
 
 
 def _radius(rank: int) -> int:
-    """The radius at place `rank` of 2¹⁶ of its distribution, the largest first; IEEE 754 rounds roots alike everywhere."""
+    """The radius at place `rank` of 2¹⁶ of its distribution, the largest first; roots are rounded alike everywhere."""
     return int(_SMALLEST / np.sqrt(rank / 2**16 + (_SMALLEST / _LARGEST) ** 2))
