@@ -11,7 +11,7 @@ from torch import Tensor
 from iqa_robustness.attacks.trained import Learner
 
 # Gradients of a mean score are as small as 10⁻⁹ a value: the usual 10⁻⁸ would swallow them.
-_ADAM_EPSILON = 1e-16
+_STABILISER = 1e-16
 
 
 class AdamLearner(Learner):
@@ -19,13 +19,16 @@ class AdamLearner(Learner):
 
     parameters: leaves that need gradients, by name; `tensors` are these.
     rate: of learning, at its highest.
-    annealed: the rate falls to zero along a cosine; else it is constant and Adam's own epsilon the usual one.
+    annealed: the rate falls to zero along a cosine, instead of being constant.
+    stabiliser: what Adam adds to the root of its second moment.
     """
 
-    def __init__(self, parameters: Mapping[str, Tensor], *, rate: float, annealed: bool) -> None:
+    def __init__(
+        self, parameters: Mapping[str, Tensor], *, rate: float, annealed: bool, stabiliser: float = _STABILISER
+    ) -> None:
         self._parameters = dict(parameters)
         self._rate, self._annealed = rate, annealed
-        self._adam = torch.optim.Adam(self._parameters.values(), lr=rate, eps=_ADAM_EPSILON if annealed else 1e-8)
+        self._adam = torch.optim.Adam(self._parameters.values(), lr=rate, eps=stabiliser)
 
     def update(self, share: float) -> None:
         """A step of Adam; gradients are zero afterwards."""
@@ -49,8 +52,8 @@ class AdamLearner(Learner):
             tensor.copy_(state[f"parameter/{name}"])
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in state.items():
-            kind, number, moment = [*name.split("/", 2), ""][:3]
-            if kind == "adam":
+            if name.startswith("adam/"):
+                _, number, moment = name.split("/")
                 moments.setdefault(int(number), {})[moment] = tensor
         self._adam.load_state_dict({**self._adam.state_dict(), "state": moments})
 

@@ -30,7 +30,11 @@ class _GeneratorLearner(AdamLearner):
         self, generator: PerturbationGenerator, *, rate: float, published: bool, seed: int, device: torch.device
     ) -> None:
         self._generator = generator.to(device)
-        super().__init__(dict(self._generator.named_parameters()), rate=rate, annealed=not published)
+        weights = dict(self._generator.named_parameters())
+        if published:
+            super().__init__(weights, rate=_PAPER_RATE, annealed=False, stabiliser=1e-8)
+        else:
+            super().__init__(weights, rate=rate, annealed=True)
         self._seed, self._step, self._dropout = seed, 0, published
 
     def perturbations(self, images: Tensor) -> Tensor:
@@ -92,8 +96,7 @@ class FACPA(TrainedAttack):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             generator = PerturbationGenerator(width=width, levels=levels)
-        rate = _PAPER_RATE if self.paper else self.rate
-        return _GeneratorLearner(generator, rate=rate, published=self.paper, seed=seed, device=device)
+        return _GeneratorLearner(generator, rate=self.rate, published=self.paper, seed=seed, device=device)
 
     def perturbations(self, tensors: Mapping[str, Tensor], images: Tensor, *, micro_batch: int) -> Tensor:
         """(N, 3, H, W); an image's own does not depend on its companions, bit for bit."""

@@ -19,15 +19,18 @@ PAPER_SIDE, PAPER_EPSILON, PAPER_START = 256, 0.1, 1e-4
 _PAPER_RATE = 0.001
 
 
-class UniversalLearner(AdamLearner):
+class _UniversalLearner(AdamLearner):
     """A perturbation of one size, in units of epsilon, kept in [−1, 1]; follows Adam."""
 
-    def __init__(
-        self, size: tuple[int, int], *, start: float, rate: float, annealed: bool, device: torch.device
-    ) -> None:
-        values = torch.full((1, 3, *size), start, device=device, requires_grad=True)
-        super().__init__({"perturbation": values}, rate=rate, annealed=annealed)
-        self._values = values
+    def __init__(self, size: tuple[int, int], *, rate: float, published: bool, device: torch.device) -> None:
+        start = PAPER_START / PAPER_EPSILON if published else 0.0
+        self._values = torch.full((1, 3, *size), start, device=device, requires_grad=True)
+        chosen = {"perturbation": self._values}
+        if published:
+            # Per unit of epsilon a gradient is a tenth of what Adam's usual 10⁻⁸ was meant for.
+            super().__init__(chosen, rate=_PAPER_RATE / PAPER_EPSILON, annealed=False, stabiliser=1e-8 * PAPER_EPSILON)
+        else:
+            super().__init__(chosen, rate=rate, annealed=True)
 
     def perturbations(self, images: Tensor) -> Tensor:
         """(1, 3, H, W), the same for all images."""
@@ -69,10 +72,7 @@ class UAP(TrainedAttack):
     def learner(self, size: tuple[int, int], *, seed: int, device: torch.device) -> Learner:
         """A perturbation of zeros; nothing in it is random."""
         del seed
-        if self.paper:
-            start, rate = PAPER_START / PAPER_EPSILON, _PAPER_RATE / PAPER_EPSILON
-            return UniversalLearner(size, start=start, rate=rate, annealed=False, device=device)
-        return UniversalLearner(size, start=0.0, rate=self.rate, annealed=True, device=device)
+        return _UniversalLearner(size, rate=self.rate, published=self.paper, device=device)
 
     def perturbations(self, tensors: Mapping[str, Tensor], images: Tensor, *, micro_batch: int) -> Tensor:
         """The perturbation, (1, 3, H, W)."""
