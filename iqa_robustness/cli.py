@@ -48,13 +48,18 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--json", action="store_true", help="machine-readable")
     listing.set_defaults(run=_list)
 
-    training = commands.add_parser("train", help="train what the package ships").add_subparsers(
+    training = commands.add_parser("train", help="train an attack, or what the package ships").add_subparsers(
         title="what", required=True, metavar="WHAT"
     )
     head = training.add_parser(
         "metric-head", add_help=False, help="the bundled metrics: the MOS head of lite0, or compact"
     )
     head.set_defaults(run=_deferred("iqa_robustness.training.metric_head", head.prog))
+
+    attack = training.add_parser(
+        "attack", add_help=False, help="uap, cumulative-uap or facpa, against a metric; a run finds it in the store"
+    )
+    attack.set_defaults(run=_deferred("iqa_robustness.training.attack", attack.prog))
 
     for name, module, summary in (
         ("weights", "iqa_robustness.metrics.weights_command", "published weights: list, fetch, verify, where"),

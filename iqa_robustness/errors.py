@@ -122,6 +122,10 @@ class CapabilityError(ConfigurationError):
     """An attack needs something its target does not offer (a gradient, for one)."""
 
 
+class ArtefactError(ConfigurationError):
+    """What a training leaves for an attack is missing, unreadable, or was trained for something else."""
+
+
 class WeightsError(ConfigurationError):
     """Weights are missing, unreadable, or not the ones the manifest names."""
 

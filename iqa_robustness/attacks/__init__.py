@@ -30,10 +30,22 @@ class AttackEntry(Entry):
 registry = Registry("attack", AttackEntry, "iqa_robustness.attacks")
 for _entry in (
     AttackEntry(
+        name="cumulative-uap",
+        target="iqa_robustness.attacks.cumulative_uap:CumulativeUAP",
+        summary="one trained perturbation for all images: the signs of many gradients added up",
+        access="white-box",
+    ),
+    AttackEntry(
         name="enhance",
         target="iqa_robustness.attacks.enhance:Enhance",
         summary="sharpening, CLAHE, contrast, saturation and gamma within an SSIM bound, score queries only",
         access="black-box",
+    ),
+    AttackEntry(
+        name="facpa",
+        target="iqa_robustness.attacks.facpa:FACPA",
+        summary="a trained U-Net that makes a perturbation for each image",
+        access="white-box",
     ),
     AttackEntry(
         name="ifgsm",
@@ -46,6 +58,12 @@ for _entry in (
         target="iqa_robustness.attacks.square:Square",
         summary="random search over square patches within an l∞ ball, score queries only",
         access="black-box",
+    ),
+    AttackEntry(
+        name="uap",
+        target="iqa_robustness.attacks.uap:UAP",
+        summary="one trained perturbation for all images, by gradient descent",
+        access="white-box",
     ),
 ):
     registry.register(_entry)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from iqa_robustness.attacks.base import Attack
+from iqa_robustness.attacks.trained import TrainedAttack
 from iqa_robustness.bench.cell import Cell
 from iqa_robustness.bench.pair import Pair, Subject
 from iqa_robustness.bench.sources import Clean
@@ -33,6 +35,8 @@ def prove(attack: Attack, cell: Cell, clean: Clean, stages: Stages) -> dict[str,
         JSON for the record: the reference's name, the store digest, and each image's gain in per cent of its range,
         with its content.
     """
+    if isinstance(attack, TrainedAttack):  # what it has learned is about another metric
+        attack = replace(attack, artefact=None)
     pair = Pair(Subject(reference_for(attack), device=stages.numerics.device), "none", n0=cell.n0, n=cell.n)
     entry = stages.adversarial(attack, pair, clean, adaptive=False, goal=cell.goal, cell=cell.document)
     columns = stages.values(entry)

@@ -1,7 +1,7 @@
 """The steps a cell is made of, each computed once and shared by all cells that need it.
 
-adversarial(metric, attack) ──▶ scores(pair, its images) ─┐
-scores(pair, clean) · scores(pair, placebo) ──────────────┴──▶ the cell's record
+trained(metric, attack) ──▶ adversarial(metric, attack) ──▶ scores(pair, its images) ─┐
+scores(pair, clean) · scores(pair, placebo) ──────────────────────────────────────────┴──▶ the cell's record
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,11 +18,15 @@ import numpy as np
 import safetensors.numpy
 from torch import Tensor
 
+from iqa_robustness import datasets
 from iqa_robustness.attacks.base import Attack
 from iqa_robustness.attacks.objectives import LOWER, RAISE
+from iqa_robustness.attacks.trained import TrainedAttack
+from iqa_robustness.bench.attack_training import AttackTraining, artefact_of
 from iqa_robustness.bench.devices import Numerics
 from iqa_robustness.bench.pair import Pair
 from iqa_robustness.bench.sources import Clean, ImageTar, Source, Stored
+from iqa_robustness.datasets.base import View, view
 from iqa_robustness.defenses.base import PurifiedMetric
 from iqa_robustness.defenses.certified.smoothing import SmoothedMetric
 from iqa_robustness.errors import MissingCellError
@@ -62,6 +67,24 @@ class Stages:
     compute: bool = True
     progress: Progress = no_progress
 
+    def training(
+        self, attack: TrainedAttack, pair: Pair, *, adaptive: bool, goal: str, size: tuple[int, int], seed: int
+    ) -> AttackTraining:
+        """What an attack on images of `size` = (height, width) has to learn first; see `AttackTraining`."""
+        images = self._training_images(attack.dataset, attack.training_size(size))
+        return AttackTraining(
+            attack=attack, pair=pair, adaptive=adaptive, goal=goal, images=images, seed=seed, numerics=self.numerics
+        )
+
+    def trained(self, training: AttackTraining) -> Entry:
+        """The artefact of a training. Files: artefact.safetensors. Interrupted, it goes on from its checkpoint."""
+
+        def compute(key: Key) -> dict[str, bytes | Path]:
+            checkpoint = self.store.unfinished(key) / "checkpoint.safetensors"
+            return training.files(lambda done, total: self.progress(training.label, done, total), checkpoint)
+
+        return self._stage(training.label, training.key, compute)
+
     def adversarial(
         self, attack: Attack, pair: Pair, clean: Clean, *, adaptive: bool, goal: str, cell: Mapping[str, Any]
     ) -> Entry:
@@ -80,6 +103,11 @@ class Stages:
         """
         target = pair.document if adaptive else {"metric": pair.subject.document}
         metric = pair.guarded if adaptive else pair.subject.metric
+        if isinstance(attack, TrainedAttack) and attack.artefact is None:
+            size, seed = clean.view.size, cell["seed"]
+            training = self.training(attack, pair, adaptive=adaptive, goal=goal, size=size, seed=seed)
+            training.refuse_leakage(clean)
+            attack = replace(attack, artefact=artefact_of(self.trained(training)))
         document = {
             "stage": "adversarial",
             "schema": 1,
@@ -129,6 +157,11 @@ class Stages:
     def values(self, entry: Entry) -> Columns:
         """The columns of an adversarial stage."""
         return _unpack(entry)
+
+    @cached_property
+    def _training_images(self) -> Callable[[str, tuple[int, int]], View]:
+        """All images of a data set at a size; its files are hashed once."""
+        return cache(lambda dataset, size: view(datasets.load(dataset), size=size))
 
     def _attack(self, attack: Attack, metric: Metric, clean: Clean, key: Key) -> dict[str, bytes | Path]:
         scratch = self.store.scratch()

@@ -106,7 +106,7 @@ def limits(subject: AttackSubject) -> str:
 def any_size(subject: AttackSubject) -> str:
     """One run with few queries for each of three sizes."""
     for height, width in SIZES:
-        attack = subject.frugal()
+        attack = subject.frugal(size=(height, width))
         result = attack(subject.reference_metric(), subject.photographs(1, height, width))
         require(
             result.images.shape == (1, 3, height, width) and float(result.values) > float(result.clean_values),

@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from iqa_robustness import attacks
+from iqa_robustness import attacks, datasets
 from iqa_robustness.attacks.base import Attack, AttackResult
 from iqa_robustness.attacks.objectives import LOWER, RAISE, Shift
+from iqa_robustness.attacks.trained import TrainedAttack
 from iqa_robustness.conformance.pictures import photographs
 from iqa_robustness.conformance.targets import Counted, reference_for
+from iqa_robustness.datasets.base import view
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.metrics.base import Metric
 
@@ -23,6 +25,8 @@ GOALS = (RAISE, LOWER)
 # Forward passes of an attack that counts its queries: enough to gain, and enough to repeat itself in every way.
 QUERIES, FEW_QUERIES = 60, 24
 IDS = ("a", "b", "c")
+SIZE = (48, 64)
+_SHORT = {"epochs": 4, "batch": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +75,33 @@ class AttackSubject:
                 )
         self._done: dict[Hashable, Any] = {}
 
-    def made(self, strength: str = "medium", *, queries: int = QUERIES, **changes: Any) -> Attack:
-        """The attack at a strength, with few queries where it counts them and `options` do not say how many."""
+    def made(
+        self,
+        strength: str = "medium",
+        *,
+        queries: int = QUERIES,
+        goal: Shift = RAISE,
+        size: tuple[int, int] = SIZE,
+        **changes: Any,
+    ) -> Attack:
+        """The attack at a strength, with few queries where it counts them and `options` do not say how many.
+
+        One that is trained has an artefact of a short training for that goal and size.
+        """
         attack = attacks.create(self.reference, strength=strength, **self.options)
         if hasattr(attack, "queries") and "queries" not in self.options:
             changes = {"queries": queries, **changes}
+        if isinstance(attack, TrainedAttack) and attack.artefact is None:
+            return self._trained(replace(attack, **{**_SHORT, **changes}), goal, size)
         return replace(attack, **changes)
+
+    def _trained(self, attack: TrainedAttack, goal: Shift, size: tuple[int, int]) -> Attack:
+        def train() -> bytes:
+            pictures = view(datasets.load(attack.dataset), size=attack.training_size(size)).batch(range(4))
+            target = reference_for(attack, device=self.device)
+            return attack.train(target, pictures.to(self.device), goal=goal, device=self.device)
+
+        return replace(attack, artefact=self.once((attack.untrained(), goal, size), train))
 
     def frugal(self, strength: str = "medium", **changes: Any) -> Attack:
         """The attack with too few queries to be strong, enough to do all that it does."""
@@ -84,7 +109,7 @@ class AttackSubject:
 
     def reference_metric(self) -> Metric:
         """The planted metric that it must move."""
-        return reference_for(self.made(), device=self.device)
+        return reference_for(attacks.create(self.reference, **self.options), device=self.device)
 
     def counted(self, **facts: Any) -> Counted:
         """The same, counted, with some facts of its spec changed."""
@@ -111,7 +136,7 @@ class AttackSubject:
         return tuple(self.run(strength, goal) for strength in STRENGTHS for goal in GOALS)
 
     def _run(self, strength: str, goal: Shift) -> Run:
-        metric, clean, attack = self.counted(), self.photographs(), self.made(strength)
+        metric, clean, attack = self.counted(), self.photographs(), self.made(strength, goal=goal)
         result = attack(metric, clean.clone(), ids=IDS, goal=goal)
         return Run(
             attack=attack,

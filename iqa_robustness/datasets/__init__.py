@@ -38,6 +38,12 @@ for _entry in (
         takes_path=False,
     ),
     DatasetEntry(
+        name="leaves",
+        target="iqa_robustness.datasets.leaves:Leaves",
+        summary="forty painted pictures in five quality levels, which attacks are trained on",
+        takes_path=False,
+    ),
+    DatasetEntry(
         name="mini",
         target="iqa_robustness.datasets.mini:Mini",
         summary="ten bundled photographs in five quality levels each, with a pseudo MOS",

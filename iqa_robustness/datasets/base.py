@@ -164,7 +164,7 @@ class View(Dataset):
         pixels.setflags(write=False)
         return pixels
 
-    def batch(self, rows: range) -> Tensor:
+    def batch(self, rows: Sequence[int]) -> Tensor:
         """(len(rows), 3, height, width) float32 on the grid k/255, read now."""
         return torch.stack([from_uint8(self.pixels(row)) for row in rows])
 

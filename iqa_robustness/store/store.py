@@ -25,6 +25,8 @@ from iqa_robustness.store.keys import Key
 _MANIFEST = "manifest.json"
 _VOLATILE = "volatile.json"
 _LAYOUT = 1
+# Where unfinished files of a store on another machine lie.
+_LOCAL = Path.home() / ".cache" / "iqa-robustness"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +160,7 @@ class Store:
                 _MANIFEST: json.dumps(manifest, sort_keys=True, indent=1).encode(),
             }
             (self._put_local if self.local else self._put_remote)(key.digest, {**files, **own})
+            shutil.rmtree(self.unfinished(key), ignore_errors=True)
         # The entry that stands, which need not be this one: its own manifest describes its files.
         return self.get(key) or Entry(store=self, digest=key.digest, manifest=manifest)
 
@@ -199,9 +202,13 @@ class Store:
             place.mkdir(parents=True)
         return place
 
+    def unfinished(self, key: Key) -> Path:
+        """A local folder where a long computation of a key finds again what it left; `put` removes it."""
+        return (Path(self.root) if self.local else _LOCAL) / "unfinished" / key.digest
+
     @property
     def _scratch_folder(self) -> Path:
-        return Path(self.root, "tmp") if self.local else Path.home() / ".cache" / "iqa-robustness" / "tmp"
+        return (Path(self.root) if self.local else _LOCAL) / "tmp"
 
     def _put_local(self, digest: str, files: Mapping[str, bytes | Path]) -> None:
         place, target = self.scratch(), Path(self.path_of(digest))

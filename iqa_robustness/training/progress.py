@@ -14,10 +14,12 @@ class Progress:
 
     label: what is going on.
     total: steps in all.
+    start: steps done before this run, which took none of its time.
     """
 
     label: str
     total: int
+    start: int = 0
     interval: float = 15.0
     stream: TextIO | None = None
     _started: float = field(default_factory=time.monotonic, init=False)
@@ -30,7 +32,7 @@ class Progress:
             return
         self._printed = now
         spent = now - self._started
-        left = spent * (self.total - done) / max(done, 1)
+        left = spent * (self.total - done) / max(done - self.start, 1)
         line = f"{self.label}: {done}/{self.total}, {_clock(spent)} spent, {_clock(left)} left"
         print(f"{line}, {note}" if note else line, file=self.stream or sys.stdout, flush=True)
 

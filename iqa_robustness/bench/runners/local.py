@@ -16,6 +16,7 @@ import pandas as pd
 from iqa_robustness import attacks, datasets
 from iqa_robustness.attacks.base import Attack
 from iqa_robustness.attacks.strengths import StrengthTable
+from iqa_robustness.attacks.trained import TrainedAttack
 from iqa_robustness.bench.cell import Cell
 from iqa_robustness.bench.devices import Numerics
 from iqa_robustness.bench.pair import Pair, Subject
@@ -108,6 +109,7 @@ class LocalRunner:
         attack = self.attack(cell)
         return Key(
             {
+                **self._training(attack, cell, pair),
                 "stage": "cell",
                 "schema": 1,
                 "scenario": cell.scenario,
@@ -145,6 +147,14 @@ class LocalRunner:
         adaptive = cell.scenario == "adaptive"
         clean = self.clean(cell)
         return self.stages.adversarial(attack, pair, clean, adaptive=adaptive, goal=cell.goal, cell=cell.document)
+
+    def _training(self, attack: Attack | None, cell: Cell, pair: Pair) -> dict[str, str]:
+        """What stands in the key for an artefact that is yet to be trained, or was."""
+        if not isinstance(attack, TrainedAttack) or attack.artefact is not None:
+            return {}
+        adaptive = cell.scenario == "adaptive"
+        training = self.stages.training(attack, pair, adaptive=adaptive, goal=cell.goal, size=cell.size, seed=cell.seed)
+        return {"training": training.key.digest}
 
     def _compute(self, cell: Cell, pair: Pair, key: Key) -> Entry:
         started = time.time()

@@ -1,0 +1,300 @@
+"""Attacks that apply what a training on other images has found: the template, and the training that they share."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self, final
+
+import torch
+from torch import Generator, Tensor
+
+from iqa_robustness.attacks.artefact import Artefact, packed
+from iqa_robustness.attacks.base import Attack, AttackAccess
+from iqa_robustness.attacks.checkpoint import Checkpoint
+from iqa_robustness.attacks.objectives import RAISE, Goal, Objective, Shift
+from iqa_robustness.attacks.projections import Linf
+from iqa_robustness.datasets.base import View
+from iqa_robustness.errors import (
+    ArtefactError,
+    CapabilityError,
+    ConfigurationError,
+    IqaRobustnessError,
+    Where,
+)
+from iqa_robustness.metrics.base import Metric, MetricSpec
+from iqa_robustness.metrics.scoring import Scorer
+from iqa_robustness.store import Key, document_of
+from iqa_robustness.streams import Streams, seed_of
+
+
+class Learner(ABC):
+    """What is trained. `state` and `restore` hold everything that decides how it goes on."""
+
+    @abstractmethod
+    def perturbations(self, images: Tensor) -> Tensor:
+        """In units of epsilon, with a graph: (N, 3, H, W) to the same shape, or to (1, 3, H, W) for all."""
+
+    @abstractmethod
+    def update(self, share: float) -> None:
+        """Take a step against the gradients that a backward pass has left; `share` of all steps was done before."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """Tensors by name."""
+
+    @abstractmethod
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state` returned."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """What the attack needs of it."""
+
+
+class TrainingProgress(Protocol):
+    """Told how far a training is."""
+
+    def __call__(self, done: int, total: int) -> None:
+        """Take in the images learned from, and how many it will be."""
+        ...
+
+
+def no_progress(done: int, total: int) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreUp:
+    """The score upwards, whatever the direction of the metric: what published trainings do that ignore it."""
+
+    def values(self, scores: Tensor, spec: MetricSpec) -> Tensor:
+        """(N,) scores ÷ diam."""
+        return scores / spec.diam
+
+    def reached(self, values: Tensor) -> Tensor:
+        """Nowhere."""
+        return torch.zeros_like(values, dtype=torch.bool)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedAttack(Attack):
+    """Base of the attacks with an artefact: a perturbation or a generator of them, trained once and applied at once.
+
+    A subclass writes `learner`, which is trained, and `perturbations`, which applies its tensors. An artefact is
+    trained for one metric (or defended metric) and one direction of its score; another direction is refused.
+
+    artefact: from `train`, or the file that `iqa-robustness train attack --out` wrote; a run with a store trains it
+        where it is None, as a stage of its own. Its digest is part of every key.
+    epsilon: l∞, in units of 1; an artefact of another epsilon is scaled.
+    dataset: reference of the images it is trained on, never those that are attacked.
+    epochs, batch: passes over these images, images a step.
+    """
+
+    access: ClassVar[AttackAccess] = "white-box"
+    restriction: ClassVar[str] = "linf"
+    varied_parameter: ClassVar[str] = "epsilon"
+    strengths: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "weak": {"epsilon": 2 / 255},
+        "medium": {"epsilon": 4 / 255},
+        "strong": {"epsilon": 8 / 255},
+    }
+
+    epsilon: float = 4 / 255
+    artefact: Artefact | bytes | str | os.PathLike[str] | None = None
+    dataset: str = "leaves"
+    epochs: int = 20
+    batch: int = 4
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch < 1:
+            raise ConfigurationError(
+                f"{self.name} needs epochs >= 1 and batch >= 1, got {self.epochs} and {self.batch}"
+            )
+        _ = self.budget  # refuses an impossible epsilon
+        if isinstance(self.artefact, bytes):
+            object.__setattr__(self, "artefact", Artefact(data=self.artefact))
+        elif isinstance(self.artefact, str | os.PathLike):
+            object.__setattr__(self, "artefact", Artefact.read(self.artefact))
+
+    @property
+    def budget(self) -> Linf:
+        """The l∞ ball."""
+        return Linf(epsilon=self.epsilon)
+
+    @abstractmethod
+    def learner(self, size: tuple[int, int], *, seed: int, device: torch.device) -> Learner:
+        """What is trained, before the first step, for images of `size` = (height, width)."""
+
+    @abstractmethod
+    def perturbations(self, tensors: Mapping[str, Tensor], images: Tensor, *, micro_batch: int) -> Tensor:
+        """In units of epsilon: (N, 3, H, W) to the same shape, or to (1, 3, H, W) for all."""
+
+    def untrained(self) -> Self:
+        """What its training depends on: the attack without an artefact, and at the epsilon it is trained at."""
+        return replace(self, artefact=None)
+
+    def training_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of the training images for attacked images of `size`."""
+        return size
+
+    def training_goal(self, goal: Shift) -> Goal:
+        """What is maximised in training."""
+        return goal
+
+    @final
+    def run(self, objective: Objective, images: Tensor, streams: Streams) -> Tensor:
+        """Add the perturbation; one forward and one backward at the clean image, whose score is needed anyway.
+
+        The gradient moves nothing. It is the evidence that the metric has one, without which no training works.
+
+        Raises:
+            ArtefactError: there is none, or it is another attack's, or trained for another direction.
+        """
+        del streams
+        artefact = self._checked_artefact(objective.goal)
+        objective.values_and_gradients(images)
+        tensors = artefact.tensors(images.device)
+        change = self.perturbations(tensors, images, micro_batch=objective.scorer.micro_batch)
+        return self.budget.project(images + self.epsilon * change, images)
+
+    @final
+    def train(
+        self,
+        metric: Metric,
+        images: Tensor | View,
+        *,
+        goal: Shift = RAISE,
+        seed: int = 0,
+        key: str = "",
+        micro_batch: int = 4,
+        device: torch.device | str = "cpu",
+        progress: TrainingProgress = no_progress,
+        checkpoint: Path | None = None,
+    ) -> bytes:
+        """Train against a metric, or a defended metric; `dataclasses.replace(attack, artefact=…)` takes the result.
+
+        Every step adds the perturbations to `batch` images, mirrored at random, and follows the mean gradient of the
+        objective. Equal arguments give equal bytes on one machine type, also after an interruption.
+        Cost: `epochs` forwards and backwards of every image, and the learner's own.
+
+        Args:
+            metric: the target, on `device`.
+            images: (N, 3, H, W) float32 RGB in [0, 1], or a view of a data set; its scores are not looked at.
+            goal: raise or lower.
+            seed: of order, mirroring, initial values and the metric's noise.
+            key: what else the randomness may depend on, usually a store key.
+            micro_batch: rows of every forward pass of the metric.
+            device: where it is computed.
+            progress: told after every step.
+            checkpoint: a file that an interrupted training goes on from, and keeps; None for no such thing.
+
+        Returns:
+            The artefact's file.
+
+        Raises:
+            CapabilityError: the metric answers queries only.
+            ConfigurationError: no images, or a goal without a direction.
+            MetricContractError: the metric broke its contract.
+        """
+        where = Where(metric=metric.spec.name, attack=self.name)
+        if metric.spec.access == "query-only":
+            raise CapabilityError(
+                f"{self.name} is trained with gradients, and the metric answers queries only", where=where
+            )
+        if not len(images) or not isinstance(goal, Shift):
+            raise ConfigurationError(f"{self.name} is trained on images, to raise or to lower a score", where=where)
+        training = _Training(self, metric, images, goal, f"{key}/{seed}", micro_batch, torch.device(device))
+        try:
+            training.run(progress, checkpoint)
+        except IqaRobustnessError as error:
+            raise error.at(metric=metric.spec.name, attack=self.name) from error.__cause__
+        return packed(
+            training.learner.tensors(), {"attack": self.name, "version": self.version, "direction": goal.direction}
+        )
+
+    def _checked_artefact(self, goal: Goal) -> Artefact:
+        command = f"iqa-robustness train attack {self.name} --iqa-metric METRIC --out {self.name}.safetensors"
+        if not isinstance(self.artefact, Artefact):
+            raise ArtefactError(
+                f"{self.name} applies what it was trained to do, and no artefact is given",
+                fix=f"train one: {command}; then give artefact='{self.name}.safetensors'",
+            )
+        facts = self.artefact.facts
+        wanted = goal.direction if isinstance(goal, Shift) else "no direction"
+        for fact, here in (("attack", self.name), ("version", self.version), ("direction", wanted)):
+            if facts[fact] != here:
+                raise ArtefactError(
+                    f"the artefact was trained for {fact} {facts[fact]!r}, and {here!r} is asked of it",
+                    fix=f"train another: {command} --goal {wanted}" if fact == "direction" else f"train one: {command}",
+                )
+        return self.artefact
+
+
+class _Training:
+    """One training, step by step."""
+
+    def __init__(
+        self,
+        attack: TrainedAttack,
+        metric: Metric,
+        images: Tensor | View,
+        goal: Shift,
+        key: str,
+        micro_batch: int,
+        device: torch.device,
+    ) -> None:
+        attack = attack.untrained()
+        self.attack, self.images, self.key, self.device = attack, images, key, device
+        self.goal = attack.training_goal(goal)
+        self.scorer = Scorer(metric=metric, micro_batch=micro_batch)
+        size = (images.shape[-2], images.shape[-1]) if isinstance(images, Tensor) else images.size
+        self.learner = attack.learner(size, seed=seed_of(key, "start"), device=device)
+        self.name = Key({"attack": document_of(attack), "goal": goal.direction, "key": key, "size": [*size]}).digest
+
+    def run(self, progress: TrainingProgress, checkpoint: Path | None) -> None:
+        """All steps, from the checkpoint on if there is one."""
+        count, batch = len(self.images), self.attack.batch
+        steps = [(epoch, start) for epoch in range(self.attack.epochs) for start in range(0, count, batch)]
+        saved = None if checkpoint is None else Checkpoint(path=checkpoint, training=self.name)
+        found = saved.load() if saved else None
+        first = 0
+        if found is not None:
+            first, state = found
+            self.learner.restore({name: tensor.to(self.device) for name, tensor in state.items()})
+        for number, (epoch, start) in enumerate(steps[first:], start=first):
+            rows = self._order(epoch)[start : start + batch]
+            self._step(rows, number)
+            self.learner.update(number / len(steps))
+            progress(epoch * count + start + len(rows), self.attack.epochs * count)
+            if saved:
+                saved.offer(number + 1, self.learner.state)
+
+    def _step(self, rows: list[int], number: int) -> None:
+        """Leave the gradient of minus the mean objective in the learner."""
+        images = self._batch(rows, number)
+        streams = Streams(f"{self.key}/{number}", [str(row) for row in rows], device=self.device)
+        objective = Objective(self.scorer, self.goal, images, self.attack.budget, streams)
+        with torch.enable_grad():
+            change = self.learner.perturbations(images)
+            moved = images + self.attack.epsilon * change
+            perturbed = moved.clamp(0, 1)
+            _, slopes = objective.values_and_gradients(perturbed.detach())
+            perturbed.backward(gradient=-slopes / len(rows))
+
+    def _batch(self, rows: list[int], number: int) -> Tensor:
+        """The images of a step on the device, every other one mirrored, by chance."""
+        images = self.images[rows] if isinstance(self.images, Tensor) else self.images.batch(rows)
+        mirrored = torch.randint(2, (len(rows), 1, 1, 1), generator=self._generator("mirror", number)).bool()
+        return torch.where(mirrored.to(images.device), images.flip(3), images).to(self.device)
+
+    def _order(self, epoch: int) -> list[int]:
+        order: list[int] = torch.randperm(len(self.images), generator=self._generator("order", epoch)).tolist()
+        return order
+
+    def _generator(self, purpose: str, number: int) -> Generator:
+        # Counted and not carried on: a training that goes on needs no generator's state.
+        return Generator().manual_seed(seed_of(self.key, purpose, str(number)))
