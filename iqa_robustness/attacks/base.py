@@ -170,7 +170,8 @@ class Attack(ABC):
             return last, values
         if self.access == "white-box":
             values = objective.values(last)
-            behind = (objective.iterate_values > values).nonzero().flatten()
+            other = (objective.iterate != last).flatten(1).any(dim=1)
+            behind = (other & (objective.iterate_values > values)).nonzero().flatten()
             if len(behind):
                 objective.values(objective.iterate[behind], behind)
         return objective.best, objective.best_values
