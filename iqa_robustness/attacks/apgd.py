@@ -28,7 +28,7 @@ _FIRST_STEP = 2.0
 class AutoPGD(Attack):
     """What `apgd` and `apgd-l2` share; a subclass says what radius, start, direction and projection are in its norm."""
 
-    steps: int = 20
+    steps: int = 50
     restarts: int = 1
 
     def __post_init__(self) -> None:

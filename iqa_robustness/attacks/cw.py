@@ -86,8 +86,8 @@ class CW(Attack):
             for step in range(self.steps):
                 _, gradients = values_and_gradients(objective, current)
                 if search == step == 0:
-                    length = gradients.flatten(1).norm(dim=1).clamp_(min=torch.finfo(gradients.dtype).tiny)
-                    constant = 2 / (math.sqrt(area) * length)
+                    length = gradients.flatten(1).norm(dim=1)
+                    constant = torch.where(length > 0, 2 / (math.sqrt(area) * length), 0.0)
                 slope = gradients.mul_(constant[:, None, None, None]).sub_(current - images, alpha=2 / area)
                 # d current / d w is 2 current (1 − current); Adam does not see the 2.
                 place.add_(adam.step(slope.mul_(current).mul_(1 - current)))
