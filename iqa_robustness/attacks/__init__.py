@@ -30,9 +30,33 @@ class AttackEntry(Entry):
 registry = Registry("attack", AttackEntry, "iqa_robustness.attacks")
 for _entry in (
     AttackEntry(
+        name="ami-fgsm",
+        target="iqa_robustness.attacks.ami_fgsm:AMIFGSM",
+        summary="iterated signs of summed gradients within an l∞ ball that may depend on the image's quality",
+        access="white-box",
+    ),
+    AttackEntry(
+        name="apgd",
+        target="iqa_robustness.attacks.apgd:APGD",
+        summary="gradient signs with momentum and self-halving steps within an l∞ ball",
+        access="white-box",
+    ),
+    AttackEntry(
+        name="apgd-l2",
+        target="iqa_robustness.attacks.apgd:APGDL2",
+        summary="normalised gradients with momentum and self-halving steps, down to a least PSNR",
+        access="white-box",
+    ),
+    AttackEntry(
         name="cumulative-uap",
         target="iqa_robustness.attacks.cumulative_uap:CumulativeUAP",
         summary="one trained perturbation for all images: the signs of many gradients added up",
+        access="white-box",
+    ),
+    AttackEntry(
+        name="cw",
+        target="iqa_robustness.attacks.cw:CW",
+        summary="a Lagrangian in tanh space, its constant searched for, down to a least PSNR",
         access="white-box",
     ),
     AttackEntry(
@@ -48,9 +72,27 @@ for _entry in (
         access="white-box",
     ),
     AttackEntry(
+        name="fgsm",
+        target="iqa_robustness.attacks.fgsm:FGSM",
+        summary="one gradient sign on the border of an l∞ ball",
+        access="white-box",
+    ),
+    AttackEntry(
         name="ifgsm",
         target="iqa_robustness.attacks.ifgsm:IFGSM",
         summary="iterated gradient signs within an l∞ ball",
+        access="white-box",
+    ),
+    AttackEntry(
+        name="mi-fgsm",
+        target="iqa_robustness.attacks.mi_fgsm:MIFGSM",
+        summary="iterated signs of l1-normalised gradients with momentum within an l∞ ball",
+        access="white-box",
+    ),
+    AttackEntry(
+        name="pgd",
+        target="iqa_robustness.attacks.pgd:PGD",
+        summary="iterated gradient signs from random starts within an l∞ ball",
         access="white-box",
     ),
     AttackEntry(

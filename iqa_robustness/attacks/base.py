@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
+import torch
 from torch import Tensor
 
 from iqa_robustness.attacks.objectives import RAISE, BudgetExhausted, Goal, Objective
@@ -175,9 +176,15 @@ class Attack(ABC):
         if self.access == "white-box":
             values = objective.values(last)
             behind = (objective.iterate_values > values).nonzero().flatten()
+            behind = behind[self._unscored(objective.iterate[behind], last[behind], objective.clean[behind])]
             if len(behind):
                 objective.values(objective.iterate[behind], behind)
         return objective.best, objective.best_values
+
+    def _unscored(self, iterates: Tensor, *scored: Tensor) -> Tensor:
+        """(N,) bool: which iterates are none of those that have been scored."""
+        others = [(iterates != images).flatten(1).any(dim=1) for images in scored]
+        return torch.stack(others).all(dim=0)
 
     @property
     def _reserve(self) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 from iqa_robustness.attacks.base import Attack, AttackAccess
 from iqa_robustness.attacks.objectives import Objective
 from iqa_robustness.attacks.projections import Linf
+from iqa_robustness.attacks.unfinished import values_and_gradients
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.streams import Streams
 
@@ -26,13 +27,14 @@ class IFGSM(Attack):
     steps × alpha is 2, 4 and 8 levels of 255; its strong one overshoots to 8.32, here it is 8.
     Images: (N, 3, H, W) float32 RGB in [0, 1], any size.
     Budget: `epsilon` in units of 1, l∞, after 8-bit rounding; steps × alpha (at most 10/255) unless given.
-    Cost: `steps` forwards and backwards an image, and one or two forwards to score the rounded result.
+    Cost: `steps` forwards and backwards an image, and one or two forwards to score the rounded result. Images that
+    reach a target score stop, for one forward more.
     `paper=True` returns the last iterate and bounds by 10/255, as the published code does.
     Raises: ConfigurationError for fewer than one step or a step that is not positive.
     """
 
     name: ClassVar[str] = "ifgsm"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     access: ClassVar[AttackAccess] = "white-box"
     restriction: ClassVar[str] = "linf"
     varied_parameter: ClassVar[str] = "alpha"
@@ -61,8 +63,9 @@ class IFGSM(Attack):
     def run(self, objective: Objective, images: Tensor, streams: Streams) -> Tensor:
         """Climb for `steps` steps."""
         del streams  # the attack is deterministic
+        low, high = self.budget.bounds(images)
         current = images
         for _ in range(self.steps):
-            _, gradients = objective.values_and_gradients(current)
-            current = self.budget.project(current + self.alpha * gradients.sign(), images)
+            _, gradients = values_and_gradients(objective, current)
+            current = gradients.sign_().mul_(self.alpha).add_(current).clamp_(low, high)
         return current

@@ -61,7 +61,11 @@ class Linf(Budget):
 
     def project(self, images: Tensor, clean: Tensor) -> Tensor:
         """Clamp to the cube of half-width `epsilon` around the clean image."""
-        return torch.clamp(images, (clean - self.epsilon).clamp_(min=0), (clean + self.epsilon).clamp_(max=1))
+        return torch.clamp(images, *self.bounds(clean))
+
+    def bounds(self, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """The least and the greatest allowed values; an attack of many steps makes them once."""
+        return (clean - self.epsilon).clamp_(min=0), (clean + self.epsilon).clamp_(max=1)
 
     def admit(self, images: Tensor, clean: Tensor) -> Tensor:
         """Round to 8 bits, then clamp by whole levels: rounding alone may leave the cube by half a level."""

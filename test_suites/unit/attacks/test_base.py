@@ -106,6 +106,22 @@ def test_the_best_iterate_is_rounded_and_scored_at_the_end(toys: SimpleNamespace
     assert metric.rows == 8
 
 
+@pytest.mark.parametrize("back", [False, True])
+def test_an_image_that_has_been_scored_is_not_scored_again_at_the_end(toys: SimpleNamespace, back: bool) -> None:
+    clean = toys.pictures(2)
+
+    def go(objective: Objective, images: Tensor, streams: Streams) -> Tensor:
+        reached = images + (0 if back else 2.2 / 255)  # 8 bits hold less of it than its gradient saw
+        objective.values_and_gradients(images)
+        objective.values_and_gradients(reached)
+        return images - 1 / 255 if back else reached
+
+    metric = toys.Broken(brightness)
+    result = toys.Scripted(search=go)(metric, clean)
+    assert result.forwards.tolist() == [3, 3]
+    assert torch.equal(result.images, clean if back else (clean * 255 + 2).round() / 255)
+
+
 @pytest.mark.parametrize("attack", BOTH)
 @pytest.mark.parametrize("goal", [RAISE, LOWER, Towards(score=0.45)])
 @pytest.mark.parametrize("higher_is_better", [True, False])

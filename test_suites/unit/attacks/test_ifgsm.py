@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from iqa_robustness import attacks
 from iqa_robustness.attacks.ifgsm import IFGSM
-from iqa_robustness.attacks.objectives import LOWER
+from iqa_robustness.attacks.objectives import LOWER, Towards
 from iqa_robustness.errors import ConfigurationError
 
 STRENGTHS = {"weak": 2, "medium": 4, "strong": 8}
@@ -161,6 +161,15 @@ def test_paper_returns_the_last_iterate_and_bounds_by_ten_levels(toys: SimpleNam
     # Steps of two levels around a top three levels away: 0, 2, 4, 2.
     assert np.abs(levels(published.images) - levels(clean)).max() == 2
     assert float(ours.values) >= float(published.values)
+
+
+def test_an_image_that_reaches_its_target_stops_and_the_others_go_on(toys: SimpleNamespace) -> None:
+    clean = torch.cat([toys.pictures(1, low=60, high=120), toys.pictures(1, low=120, high=200)])
+    metric = toys.Broken(lambda images: images.mean(dim=(1, 2, 3)))
+    goal = Towards(score=float(clean[0].mean()) + 2 / 255, tolerance=0.1 / 255)
+    result = IFGSM(alpha=1 / 255, steps=8)(metric, clean, goal=goal)
+    assert [set(np.unique(moved)) for moved in levels(result.images) - levels(clean)] == [{2}, {-8}]
+    assert result.backwards.tolist() == [3, 8]
 
 
 def test_a_flat_score_leaves_the_image_alone_and_is_flagged(toys: SimpleNamespace) -> None:

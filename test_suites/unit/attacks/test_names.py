@@ -37,7 +37,7 @@ def test_the_list_is_sorted_and_holds_every_name() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message", "hint"),
     [
-        ("ifgms", {}, "unknown attack 'ifgms'", "did you mean ifgsm?"),
+        ("ifgms", {}, "unknown attack 'ifgms'", "did you mean ifgsm"),
         ("ifgsm", {"strength": "medum"}, "unknown strength of attack ifgsm 'medum'", "did you mean medium?"),
         ("ifgsm", {"alhpa": 0.1}, "unknown parameter of attack ifgsm 'alhpa'", "did you mean alpha?"),
         ("square", {"strength": "brutal"}, "unknown strength", "medium, strong, weak"),

@@ -103,7 +103,7 @@ def test_nothing_selected_keeps_pytests_code(project: Any) -> None:
     ("option", "hint"),
     [
         ("--iqa-metric=compactt", "did you mean compact?"),
-        ("--iqa-attack=ifsgm", "did you mean ifgsm?"),
+        ("--iqa-attack=ifsgm", "did you mean ifgsm"),
         ("--iqa-defense=jpg", "did you mean jpeg or"),
         ("--iqa-strength=mild", "known: medium, strong, weak"),
         ("--iqa-profile=smoky", "did you mean smoke?"),
