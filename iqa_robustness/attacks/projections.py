@@ -17,8 +17,8 @@ from iqa_robustness.similarity import l0, l2, linf, ssim
 
 # float32 noise of k/255 differences; a real violation is at least one level, 1/255.
 _LEVEL_SLACK = 1e-3
-# Halvings of the segment between the clean image and the wished one: a 256th of any change is below one 8-bit level.
-_HALVINGS = 8
+# Halvings of the segment between the clean image and the wished one: a 1024th of any change is below one 8-bit level.
+_HALVINGS = 10
 
 
 class Budget(ABC):
