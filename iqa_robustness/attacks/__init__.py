@@ -12,7 +12,7 @@ from iqa_robustness.registry import Entry, Registry
 if TYPE_CHECKING:
     from iqa_robustness.attacks.base import Attack
 
-__all__ = ["STRENGTHS", "AttackEntry", "create", "list", "registry"]
+__all__ = ["STRENGTHS", "AttackEntry", "available", "create", "list", "registry"]
 
 STRENGTHS = ("weak", "medium", "strong")
 
@@ -22,9 +22,12 @@ class AttackEntry(Entry):
     """A registered attack.
 
     access: `white-box` or `black-box`, as its class declares (a test compares them); known without importing torch.
+    weights: what `available` looks for: a name in `metrics.weights.MANIFEST`, or `pyiqa:NAME` for the files of one of
+        its distances; empty when nothing beside this package is needed.
     """
 
     access: str = "white-box"
+    weights: str = ""
 
 
 registry = Registry("attack", AttackEntry, "iqa_robustness.attacks")
@@ -36,10 +39,50 @@ for _entry in (
         access="white-box",
     ),
     AttackEntry(
+        name="korhonen",
+        target="iqa_robustness.attacks.korhonen:Korhonen",
+        summary="Adam on the pixels, hidden where the image is busy, within an l∞ ball",
+        access="white-box",
+    ),
+    AttackEntry(
+        name="madc",
+        target="iqa_robustness.attacks.madc:MADC",
+        summary="gradient steps along the level sets of the mean squared error, within an l∞ ball",
+        access="white-box",
+    ),
+    AttackEntry(
         name="square",
         target="iqa_robustness.attacks.square:Square",
         summary="random search over square patches within an l∞ ball, score queries only",
         access="black-box",
+    ),
+    AttackEntry(
+        name="ssah",
+        target="iqa_robustness.attacks.ssah:SSAH",
+        summary="Adam on the pixels, kept out of the low frequencies, within an l∞ ball",
+        access="white-box",
+    ),
+    AttackEntry(
+        name="zhang-dists",
+        target="iqa_robustness.attacks.zhang:ZhangDISTS",
+        summary="the score against DISTS, within an l∞ ball (weights not included)",
+        weights="pyiqa:dists",
+    ),
+    AttackEntry(
+        name="zhang-lite0-features",
+        target="iqa_robustness.attacks.zhang:ZhangLite0Features",
+        summary="the score against a distance of EfficientNet-Lite0's features, within an l∞ ball",
+    ),
+    AttackEntry(
+        name="zhang-lpips",
+        target="iqa_robustness.attacks.zhang:ZhangLPIPS",
+        summary="the score against LPIPS, within an l∞ ball (weights not included)",
+        weights="pyiqa:lpips",
+    ),
+    AttackEntry(
+        name="zhang-ssim",
+        target="iqa_robustness.attacks.zhang:ZhangSSIM",
+        summary="the score against SSIM, within an l∞ ball",
     ),
 ):
     registry.register(_entry)
@@ -75,6 +118,19 @@ def create(name: str, *, strength: str | None = None, **parameters: Any) -> Atta
         return kind(**{**chosen, **parameters})
     except TypeError as error:
         raise ConfigurationError(f"attack {name!r} cannot be constructed: {error}") from error
+
+
+def available(name: str) -> bool:
+    """Whether the files that an attack reads are on this machine; True for attacks that read none.
+
+    Raises:
+        UnknownNameError: no such attack.
+    """
+    from iqa_robustness.metrics import pyiqa_files, weights
+
+    needed = registry.resolve(name).weights
+    library, _, distance = needed.partition(":")
+    return pyiqa_files.cached(distance) if library == "pyiqa" else weights.available(needed)
 
 
 def list() -> tuple[AttackEntry, ...]:
