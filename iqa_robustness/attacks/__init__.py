@@ -33,6 +33,22 @@ class AttackEntry(Entry):
 registry = Registry("attack", AttackEntry, "iqa_robustness.attacks")
 for _entry in (
     AttackEntry(
+        name="advcf",
+        target="iqa_robustness.attacks.advcf:AdvCF",
+        summary="a colour curve for each channel, within an SSIM",
+    ),
+    AttackEntry(
+        name="cadv",
+        target="iqa_robustness.attacks.cadv:CAdv",
+        summary="colour hints to a colourisation network, within an SSIM (weights not included)",
+        weights="cadv",
+    ),
+    AttackEntry(
+        name="colour-hints",
+        target="iqa_robustness.attacks.colour_hints:ColourHints",
+        summary="sparse changes of colour, spread to what is near and alike, within an SSIM",
+    ),
+    AttackEntry(
         name="ifgsm",
         target="iqa_robustness.attacks.ifgsm:IFGSM",
         summary="iterated gradient signs within an l∞ ball",
@@ -61,6 +77,11 @@ for _entry in (
         target="iqa_robustness.attacks.ssah:SSAH",
         summary="Adam on the pixels, kept out of the low frequencies, within an l∞ ball",
         access="white-box",
+    ),
+    AttackEntry(
+        name="stadv",
+        target="iqa_robustness.attacks.stadv:StAdv",
+        summary="a flow field that moves pixels, within an SSIM",
     ),
     AttackEntry(
         name="zhang-dists",

@@ -1,4 +1,4 @@
-"""What attacks that climb by gradients share: the loop, in which each image has its own end, and a direction's scale."""
+"""What attacks that climb by gradients share: a loop in which each image ends for itself, and a direction's scale."""
 
 from __future__ import annotations
 

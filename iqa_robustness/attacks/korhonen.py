@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from iqa_robustness.attacks.adam import TORCH_EPSILON, Adam
+from iqa_robustness.attacks.adam_per_image import TORCH_EPSILON, Adam
 from iqa_robustness.attacks.ascent import climb
 from iqa_robustness.attacks.base import Attack, AttackAccess
 from iqa_robustness.attacks.objectives import Objective
@@ -97,7 +97,8 @@ def signed_activity(images: Tensor) -> Tensor:
 
 def _luma(images: Tensor) -> Tensor:
     red, green, blue = images.split(1, dim=1)
-    return red * _LUMA[0] + green * _LUMA[1] + blue * _LUMA[2]
+    luma: Tensor = red * _LUMA[0] + green * _LUMA[1] + blue * _LUMA[2]
+    return luma
 
 
 def _derivative(luma: Tensor, *, axis: int) -> Tensor:

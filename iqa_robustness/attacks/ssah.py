@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from iqa_robustness.attacks.adam import TORCH_EPSILON, Adam
+from iqa_robustness.attacks.adam_per_image import TORCH_EPSILON, Adam
 from iqa_robustness.attacks.ascent import climb, normalised
 from iqa_robustness.attacks.base import Attack, AttackAccess
 from iqa_robustness.attacks.objectives import Objective
@@ -58,7 +58,8 @@ class SSAH(Attack):
     def __post_init__(self) -> None:
         if self.steps < 1 or not self.epsilon > 0 or not self.weight >= 0:
             raise ConfigurationError(
-                f"ssah needs steps >= 1, epsilon > 0 and weight >= 0, got {self.steps}, {self.epsilon} and {self.weight}"
+                "ssah needs steps >= 1, epsilon > 0 and weight >= 0, "
+                f"got {self.steps}, {self.epsilon} and {self.weight}"
             )
         _ = self.budget  # refuses an impossible epsilon
 

@@ -6,19 +6,22 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from iqa_robustness.attacks.adam import TORCH_EPSILON, Adam
-from iqa_robustness.attacks.ascent import climb
+from iqa_robustness.attacks.adam_per_image import TORCH_EPSILON, Adam
+from iqa_robustness.attacks.ascent import climb, normalised
 from iqa_robustness.attacks.base import Attack, AttackAccess
 from iqa_robustness.attacks.objectives import Objective
 from iqa_robustness.attacks.projections import Linf
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.similarity import ssim
 from iqa_robustness.streams import Streams
+
+if TYPE_CHECKING:
+    from iqa_robustness.metrics.pyiqa_distance import PyiqaDistance
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """(N, 3, H, W) images and references to (N,), differentiable in the images."""
@@ -37,7 +40,8 @@ class Zhang(Attack):
     Budget: `epsilon` in units of 1 (2/255 is weak), l∞, after 8-bit rounding; the published code does not project.
     Cost: `steps` forwards and backwards an image, as many of the distance, and one or two forwards to score the rounded
     result.
-    `paper=True` returns the last iterate.
+    `paper=True` leaves out what the authors' code does and the benchmark's does not, to divide each gradient by its
+    norm, and returns the last iterate.
     Raises: ConfigurationError for fewer than one step or a negative weight.
 
     Args:
@@ -85,7 +89,8 @@ class Zhang(Attack):
         def move(current: Tensor, gradients: Tensor, rows: Tensor) -> Tensor:
             clean = images[rows]
             slope = gradients - self.weight * slopes(distance, current, clean)
-            return self.budget.project(current + rate * adam.directions(slope, rows), clean)
+            update = adam.directions(slope if self.paper else normalised(slope), rows)
+            return self.budget.project(current + rate * update, clean)
 
         return climb(objective, images, steps=self.steps, move=move)
 
@@ -165,7 +170,7 @@ class ZhangPyiqa(Zhang):
         return self._network.to(device)
 
     @cached_property
-    def _network(self) -> Any:
+    def _network(self) -> PyiqaDistance:
         from iqa_robustness.metrics.pyiqa_distance import PyiqaDistance
 
         return PyiqaDistance(self.network)

@@ -70,7 +70,7 @@ class PyIQA(Metric):
                 fix=f"declare one from a calibration, PyIQA({name!r}, score_range=(low, high)), in a function of your "
                 "own package, and name that: --iqa-metric my_package.module:function",
             )
-        self.model, guard = built(name, options, download=download)
+        self.model, guard = _built(name, options, download=download)
         self.eval().requires_grad_(False)
         measured = access or self._measured(name, download=download)
         self.spec = MetricSpec(
@@ -130,7 +130,7 @@ class PyIQA(Metric):
         return "white-box" if usable else "query-only"
 
 
-def built(name: str, options: dict[str, Any], *, download: bool) -> tuple[nn.Module, Guard]:
+def _built(name: str, options: dict[str, Any], *, download: bool) -> tuple[nn.Module, Guard]:
     """The library's wrapper in float32 on the CPU, and what was read for it; its chatter is dropped."""
     where = Where(metric=f"pyiqa:{name}")
     refused = {"as_loss", "loss_reduction", "loss_weight", "device", "check_input_range", "metric_mode"} & {*options}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from iqa_robustness.errors import ConfigurationError, UnknownNameError, WeightsError, Where
 from iqa_robustness.metrics import pyiqa_files, pyiqa_table
 from iqa_robustness.metrics.base import WeightsFile
-from iqa_robustness.metrics.pyiqa_adapter import built
+from iqa_robustness.metrics.pyiqa_adapter import _built
 from iqa_robustness.metrics.weights import sha256_of
 
 
@@ -29,6 +31,7 @@ class PyiqaDistance(nn.Module):
 
     def __init__(self, name: str) -> None:
         super().__init__()
+        self.model: Any
         where = Where(metric=f"pyiqa:{name}")
         table = pyiqa_table.rows()
         if name not in table:
@@ -36,7 +39,7 @@ class PyiqaDistance(nn.Module):
         if table[name].no_reference or table[name].higher_is_better:
             raise ConfigurationError(f"pyiqa's {name!r} is no distance between two images", where=where)
         try:
-            self.model, guard = built(name, {}, download=False)
+            self.model, guard = _built(name, {}, download=False)
         except WeightsError as error:
             error.fix = (
                 f"where there is a network, run python -c \"import pyiqa; pyiqa.create_metric('{name}')\", "

@@ -19,7 +19,7 @@ FILES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 def cache() -> Path:
-    """torch's own rule: $TORCH_HOME/hub, else $XDG_CACHE_HOME/torch/hub, else ~/.cache/torch/hub."""
+    """By the rule of torch itself: $TORCH_HOME/hub, else $XDG_CACHE_HOME/torch/hub, else ~/.cache/torch/hub."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = os.environ.get("TORCH_HOME") or os.path.join(base, "torch")  # noqa: PTH118
     return Path(os.path.expandvars(home)).expanduser() / "hub"

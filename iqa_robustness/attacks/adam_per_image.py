@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-
 # What torch adds to the root of the second moment: little beside a gradient of 1, much beside a score's, which spreads
 # over all pixels and would be damped the more, the larger the image is.
 TORCH_EPSILON = 1e-8
