@@ -12,7 +12,7 @@ from iqa_robustness.registry import Entry, Registry
 if TYPE_CHECKING:
     from iqa_robustness.attacks.base import Attack
 
-__all__ = ["STRENGTHS", "AttackEntry", "create", "list", "registry"]
+__all__ = ["STRENGTHS", "AttackEntry", "available", "create", "list", "registry"]
 
 STRENGTHS = ("weak", "medium", "strong")
 
@@ -22,13 +22,21 @@ class AttackEntry(Entry):
     """A registered attack.
 
     access: `white-box` or `black-box`, as its class declares (a test compares them); known without importing torch.
+    weights: what `available` looks for: a name in `metrics.weights.MANIFEST`, or `pyiqa:NAME` for the files of one of
+        its distances; empty when nothing beside this package is needed.
     """
 
     access: str = "white-box"
+    weights: str = ""
 
 
 registry = Registry("attack", AttackEntry, "iqa_robustness.attacks")
 for _entry in (
+    AttackEntry(
+        name="advcf",
+        target="iqa_robustness.attacks.advcf:AdvCF",
+        summary="a colour curve for each channel, within an SSIM",
+    ),
     AttackEntry(
         name="ami-fgsm",
         target="iqa_robustness.attacks.ami_fgsm:AMIFGSM",
@@ -46,6 +54,17 @@ for _entry in (
         target="iqa_robustness.attacks.apgd:APGDL2",
         summary="normalised gradients with momentum and self-halving steps, down to a least PSNR",
         access="white-box",
+    ),
+    AttackEntry(
+        name="cadv",
+        target="iqa_robustness.attacks.cadv:CAdv",
+        summary="colour hints to a colourisation network, within an SSIM (weights not included)",
+        weights="cadv",
+    ),
+    AttackEntry(
+        name="colour-hints",
+        target="iqa_robustness.attacks.colour_hints:ColourHints",
+        summary="sparse changes of colour, spread to what is near and alike, within an SSIM",
     ),
     AttackEntry(
         name="cumulative-uap",
@@ -84,6 +103,18 @@ for _entry in (
         access="white-box",
     ),
     AttackEntry(
+        name="korhonen",
+        target="iqa_robustness.attacks.korhonen:Korhonen",
+        summary="Adam on the pixels, hidden where the image is busy, within an l∞ ball",
+        access="white-box",
+    ),
+    AttackEntry(
+        name="madc",
+        target="iqa_robustness.attacks.madc:MADC",
+        summary="gradient steps along the level sets of the mean squared error, within an l∞ ball",
+        access="white-box",
+    ),
+    AttackEntry(
         name="mi-fgsm",
         target="iqa_robustness.attacks.mi_fgsm:MIFGSM",
         summary="iterated signs of l1-normalised gradients with momentum within an l∞ ball",
@@ -102,10 +133,43 @@ for _entry in (
         access="black-box",
     ),
     AttackEntry(
+        name="ssah",
+        target="iqa_robustness.attacks.ssah:SSAH",
+        summary="Adam on the pixels, kept out of the low frequencies, within an l∞ ball",
+        access="white-box",
+    ),
+    AttackEntry(
+        name="stadv",
+        target="iqa_robustness.attacks.stadv:StAdv",
+        summary="a flow field that moves pixels, within an SSIM",
+    ),
+    AttackEntry(
         name="uap",
         target="iqa_robustness.attacks.uap:UAP",
         summary="one trained perturbation for all images, by gradient descent",
         access="white-box",
+    ),
+    AttackEntry(
+        name="zhang-dists",
+        target="iqa_robustness.attacks.zhang:ZhangDISTS",
+        summary="the score against DISTS, within an l∞ ball (weights not included)",
+        weights="pyiqa:dists",
+    ),
+    AttackEntry(
+        name="zhang-lite0-features",
+        target="iqa_robustness.attacks.zhang:ZhangLite0Features",
+        summary="the score against a distance of EfficientNet-Lite0's features, within an l∞ ball",
+    ),
+    AttackEntry(
+        name="zhang-lpips",
+        target="iqa_robustness.attacks.zhang:ZhangLPIPS",
+        summary="the score against LPIPS, within an l∞ ball (weights not included)",
+        weights="pyiqa:lpips",
+    ),
+    AttackEntry(
+        name="zhang-ssim",
+        target="iqa_robustness.attacks.zhang:ZhangSSIM",
+        summary="the score against SSIM, within an l∞ ball",
     ),
 ):
     registry.register(_entry)
@@ -141,6 +205,19 @@ def create(name: str, *, strength: str | None = None, **parameters: Any) -> Atta
         return kind(**{**chosen, **parameters})
     except TypeError as error:
         raise ConfigurationError(f"attack {name!r} cannot be constructed: {error}") from error
+
+
+def available(name: str) -> bool:
+    """Whether the files that an attack reads are on this machine; True for attacks that read none.
+
+    Raises:
+        UnknownNameError: no such attack.
+    """
+    from iqa_robustness.metrics import pyiqa_files, weights
+
+    needed = registry.resolve(name).weights
+    library, _, distance = needed.partition(":")
+    return pyiqa_files.cached(distance) if library == "pyiqa" else weights.available(needed)
 
 
 def list() -> tuple[AttackEntry, ...]:

@@ -1,31 +1,47 @@
-"""Adam's update of a batch. `torch.optim` would do, but importing its compiler costs every worker seconds."""
+"""Adam for a batch in which every image has its own state."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+# What torch adds to the root of the second moment: little beside a gradient of 1, much beside a score's, which spreads
+# over all pixels and would be damped the more, the larger the image is.
+TORCH_EPSILON = 1e-8
+
 
 class Adam:
-    """Moving averages of gradients and their squares, and the step they give.
+    """Adam's directions, for images that may drop out one by one.
 
-    Source: Kingma and Ba, ICLR 2015, Alg. 1; equal to `torch.optim.Adam` up to rounding.
+    `torch.optim.Adam` updates whole tensors by fused kernels, whose last bit depends on where in the batch a value
+    lies; here every operation rounds for itself, so that an image's path does not depend on its companions.
+
+    Source: Kingma and Ba, ICLR 2015, Alg. 1.
 
     Args:
-        like: a tensor of the gradients' shape, dtype and device.
-        rate: step size, in the units of what is stepped.
+        like: (N, …), what is optimised; gives shape, dtype and device of the moments.
+        betas: decay of the first and the second moment.
+        epsilon: added to the root of the second moment, in units of the gradient; `TORCH_EPSILON` is what published
+            code has.
     """
 
-    def __init__(self, like: Tensor, rate: float, *, decays: tuple[float, float] = (0.9, 0.999)) -> None:
-        self.rate, self.decays = rate, decays
-        self.mean, self.square = torch.zeros_like(like), torch.zeros_like(like)
-        self.count = 0
+    def __init__(self, like: Tensor, *, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-16) -> None:
+        self.betas, self.epsilon = betas, epsilon
+        self.first, self.second = torch.zeros_like(like), torch.zeros_like(like)
+        self.steps = 0
 
-    def step(self, gradients: Tensor) -> Tensor:
-        """What to add in order to climb, a new tensor of the gradients' shape."""
-        first, second = self.decays
-        self.count += 1
-        self.mean.lerp_(gradients, 1 - first)
-        self.square.mul_(second).addcmul_(gradients, gradients, value=1 - second)
-        scale = self.square.div(1 - second**self.count).sqrt_().add_(1e-8)
-        return torch.div(self.mean, scale, out=scale).mul_(self.rate / (1 - first**self.count))
+    def directions(self, gradients: Tensor, rows: Tensor) -> Tensor:
+        """Uphill directions (M, …), to be multiplied by a learning rate; about ±1 where gradients persist.
+
+        Args:
+            gradients: (M, …) of the rows' images.
+            rows: (M,) int64, those that take this step; an image that missed one must not come back.
+        """
+        self.steps += 1
+        fast, slow = self.betas
+        first = self.first[rows] * fast + gradients * (1 - fast)
+        second = self.second[rows] * slow + gradients * gradients * (1 - slow)
+        self.first[rows], self.second[rows] = first, second
+        mean = first / (1 - fast**self.steps)
+        deviation = (second / (1 - slow**self.steps)).sqrt()
+        return mean / (deviation + self.epsilon)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from iqa_robustness.attacks.adam import Adam
+from iqa_robustness.attacks.adam import TORCH_EPSILON, Adam
 from iqa_robustness.attacks.base import Attack, AttackAccess
 from iqa_robustness.attacks.objectives import Objective
 from iqa_robustness.attacks.projections import Psnr
@@ -79,7 +79,8 @@ class CW(Attack):
         area = self.budget.limit**2 * math.prod(images.shape[1:])
         place = torch.atanh((2 * images - 1) * _SHRINK)
         # A pixel of 0.5 moves by half as much as its w.
-        adam = Adam(place, 2 * self.rate * self.budget.limit)
+        rate, adam = 2 * self.rate * self.budget.limit, Adam(place, epsilon=TORCH_EPSILON)
+        every = torch.arange(len(images), device=images.device)
         current, constant = images, torch.zeros(len(images), device=images.device)
         low, high = torch.zeros_like(constant), torch.full_like(constant, torch.inf)
         for search in range(self.searches):
@@ -90,7 +91,7 @@ class CW(Attack):
                     constant = torch.where(length > 0, 2 / (math.sqrt(area) * length), 0.0)
                 slope = gradients.mul_(constant[:, None, None, None]).sub_(current - images, alpha=2 / area)
                 # d current / d w is 2 current (1 − current); Adam does not see the 2.
-                place.add_(adam.step(slope.mul_(current).mul_(1 - current)))
+                place.add_(adam.directions(slope.mul_(current).mul_(1 - current), every), alpha=rate)
                 current = torch.tanh(place).add_(1).div_(2)
             inside = (current - images).square().sum(dim=(1, 2, 3)) <= area
             low, high = torch.where(inside, constant, low), torch.where(inside, high, constant)

@@ -80,6 +80,14 @@ _ENTRIES = (
         licence="LIVE",
     ),
     WeightsEntry(
+        metric="cadv",  # an attack
+        file="siggraph17-df00044c.pth",
+        origin="https://colorizers.s3.us-east-2.amazonaws.com/siggraph17-df00044c.pth",
+        sha256="df00044c0a4d7c3edcecf6f75437ce346a66e7a42612d9b968e1a7e17dbc6f66",
+        size=136_787_426,
+        licence="BSD-2-Clause",
+    ),
+    WeightsEntry(
         metric="cnniqa",
         file="CNNIQA-LIVE",
         origin="https://raw.githubusercontent.com/lidq92/CNNIQA/fb36830fc6491ef8db2dc651aaad94cdbee131fa/models/CNNIQA-LIVE",

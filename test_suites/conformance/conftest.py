@@ -35,7 +35,8 @@ PLANTED = "iqa_robustness.metrics.planted:Vulnerable"
 
 def registered(kind: str) -> list[str]:
     """Registered names that can work: what reads published weights that are not here takes no part."""
-    return [name for name in REGISTRIES[kind].names() if available(name)]
+    works = {"metric": available, "attack": attacks.available, "defense": defenses.available}[kind]
+    return [name for name in REGISTRIES[kind].names() if works(name)]
 
 
 def asked_for(config: pytest.Config, kind: str) -> list[str]:

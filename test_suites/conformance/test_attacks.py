@@ -18,7 +18,9 @@ from hypothesis.extra import numpy as hnp
 from iqa_robustness import attacks
 from iqa_robustness.conformance.attack_subject import AttackSubject
 from iqa_robustness.conformance.check import Check
-from iqa_robustness.errors import ConfigurationError
+from iqa_robustness.errors import ConfigurationError, WeightsError
+
+MISSING = [name for name in attacks.registry.names() if not attacks.available(name)]
 
 
 def test_it_keeps_the_promise_of(check: Check[Any], subject: AttackSubject, keep: Callable[..., None]) -> None:
@@ -60,3 +62,14 @@ def test_whatever_the_picture_the_budget_is_kept(
     assert np.array_equal(levels.astype(np.float32) / np.float32(255), result.images.cpu().numpy())
     if not paper:
         assert (result.values >= result.clean_values).all()
+
+
+@pytest.mark.parametrize("missing", MISSING)
+def test_an_attack_without_its_weights_is_registered_and_says_what_it_needs(missing: str) -> None:
+    entry = attacks.registry.resolve(missing)
+    assert entry.weights
+    assert "weights not included" in entry.summary
+    with pytest.raises(WeightsError) as raised:
+        attacks.create(missing)
+    assert raised.value.where.file
+    assert raised.value.fix
