@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,17 @@ class StrengthTable:
                 )
             rows[row.attack, row.metric] = row
         return cls(rows=rows)
+
+    @classmethod
+    def published(cls) -> StrengthTable:
+        """The benchmark's own: aligned by its authors at the visibility that each row states.
+
+        Attacks without a projection there have the l∞ budget that they were aligned to; stadv, whose published step
+        moves nothing, has no row.
+
+        Source: `picked_presets_v1.csv` of msu-video-group/adversarial-defenses-for-iqa (Guardians of Image Quality,
+        Fig. 2). There the categories of parsimonious, patch-rs and cadv run from strong to weak; here weak is the least
+        visible of every attack.
+        """
+        text = (files("iqa_robustness.attacks") / "published_strengths.yaml").read_text(encoding="utf-8")
+        return cls.parsed(text, where=Where(file="published_strengths.yaml"))

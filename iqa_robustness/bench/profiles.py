@@ -33,6 +33,7 @@ class Profile:
     metrics, attacks, defenses: run where neither the user nor the suite names one; all registered attacks or defenses
         when empty.
     limits: cuts for slow metrics.
+    strengths: what weak, medium and strong are: `own`, the attacks', or `published`, the benchmark's where it says so.
     certified_strengths: of attacks on certified defenses, which are dear, where the user names none; all when empty.
     """
 
@@ -49,6 +50,7 @@ class Profile:
     attacks: tuple[str, ...] = ()
     defenses: tuple[str, ...] = ()
     limits: dict[str, Limit] = field(default_factory=dict)
+    strengths: str = "own"
     certified_strengths: tuple[str, ...] = ()
 
     def images(self, *, access: str, certified: bool) -> int | None:
@@ -58,6 +60,35 @@ class Profile:
         return self.query_images if access == "black-box" else self.white_box_images
 
 
+# The published attacks and purifications that need no weights from elsewhere; more are a matter of naming them.
+_PUBLISHED_ATTACKS = ("facpa", "ifgsm", "korhonen", "madc", "square", "ssah", "stadv", "uap")
+_PURIFICATIONS = (
+    "color-quantization",
+    "crop",
+    "diffjpeg",
+    "flip",
+    "gaussian-blur",
+    "jpeg",
+    "median-blur",
+    "random-noise",
+    "resize",
+    "rotate",
+    "unsharp",
+    "upscale",
+)
+_STUDIED = (
+    "crop",
+    "flip",
+    "gaussian-blur",
+    "jpeg",
+    "median-blur",
+    "resize",
+    "rotate",
+    "unsharp",
+    "upscale",
+    "upscale-bicubic",
+    "upscale-nearest",
+)
 _PROFILES = {
     profile.name: profile
     for profile in (
@@ -89,6 +120,8 @@ _PROFILES = {
             n0=100,
             n=1_000,
             draws=8,
+            attacks=(*_PUBLISHED_ATTACKS, "apgd", "enhance"),
+            defenses=("none", *_PURIFICATIONS, "ms"),
         ),
         Profile(
             name="paper",
@@ -100,6 +133,9 @@ _PROFILES = {
             n0=100,
             n=1_000,
             draws=8,
+            attacks=_PUBLISHED_ATTACKS,
+            defenses=("none", *_PURIFICATIONS, "ms"),
+            strengths="published",
         ),
         Profile(
             name="purification-study",
@@ -111,6 +147,9 @@ _PROFILES = {
             n0=100,
             n=1_000,
             draws=8,
+            # The study's other attacks and restoration networks need weights from elsewhere.
+            attacks=("advcf", "ami-fgsm", "ifgsm", "korhonen", "madc", "mi-fgsm", "ssah", "zhang-ssim"),
+            defenses=("none", *_STUDIED),
         ),
     )
 }

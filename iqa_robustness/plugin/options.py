@@ -42,7 +42,7 @@ OPTIONS = (
     ),
     Option(
         name="strengths",
-        help="YAML file of attack strengths (iqa-robustness align), instead of the attacks' own",
+        help="YAML file of attack strengths (iqa-robustness align), published, or own: the attacks' [the profile's]",
     ),
     Option(name="reports", help="folder for summary.html, summary.md and results.parquet", default="reports"),
     Option(name="device", help="auto, cpu, cuda, cuda:1 …", default="auto"),

@@ -90,11 +90,13 @@ class RobustnessSession:
 
     @cached_property
     def strengths(self) -> StrengthTable:
-        """Of `--iqa-strengths`, relative to the root directory; the attacks' own when not given."""
+        """Of `--iqa-strengths`, relative to the root directory, or the profile's."""
         from iqa_robustness.attacks.strengths import StrengthTable
 
-        given = self._value("strengths")
-        return StrengthTable.read(self.config.rootpath / given) if given else StrengthTable()
+        given = self._value("strengths") or self.profile.strengths
+        if given == "own":
+            return StrengthTable()
+        return StrengthTable.published() if given == "published" else StrengthTable.read(self.config.rootpath / given)
 
     @cached_property
     def reports(self) -> Path:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import yaml
 
+from iqa_robustness import attacks, metrics
 from iqa_robustness.attacks.strengths import StrengthRow, StrengthTable
 from iqa_robustness.errors import ConfigurationError, Where
 
@@ -82,3 +84,36 @@ def test_another_schema_no_file_and_no_yaml_are_named(tmp_path: Path) -> None:
         StrengthTable.read(tmp_path / "none.yaml")
     with pytest.raises(ConfigurationError, match="no YAML"):
         StrengthTable.parsed("a: [", where=Where(file="x"))
+
+
+# --- the published table --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def published() -> StrengthTable:
+    return StrengthTable.published()
+
+
+def test_every_published_row_sets_fields_of_a_registered_attack(published: StrengthTable) -> None:
+    assert {"ifgsm", "square", "uap"} <= {attack for attack, _ in published.rows}
+    for (attack, metric), found in published.rows.items():
+        known = {field.name for field in dataclasses.fields(attacks.registry.load(attack))}
+        assert metric in metrics.registry
+        for strength in attacks.STRENGTHS:
+            assert set(getattr(found, strength)) <= known, (attack, metric)
+        assert len({str(getattr(found, strength)) for strength in attacks.STRENGTHS}) == 3, (attack, metric)
+
+
+def test_published_numbers_are_those_of_the_published_table(published: StrengthTable) -> None:
+    assert published.fields("ifgsm", "koncept", "strong") == {"alpha": 0.00326284}
+    assert published.fields("uap", "spaq", "weak") == {"epsilon": 0.00784309}
+    measured = published.rows["ifgsm", "fpr"].measured["strong"]
+    assert measured == {"linf": 0.0314, "psnr": 37.7, "ssim": 0.9306, "gain": 7.438}
+
+
+def test_weak_is_the_least_visible(published: StrengthTable) -> None:
+    for key, found in published.rows.items():
+        linf = [found.measured[strength]["linf"] for strength in attacks.STRENGTHS if strength in found.measured]
+        ssim = [found.measured[strength]["ssim"] for strength in attacks.STRENGTHS if strength in found.measured]
+        assert linf == sorted(linf), key
+        assert ssim == sorted(ssim, reverse=True), key

@@ -54,6 +54,10 @@ def test_a_profile_names_only_what_is_registered(name: str) -> None:
     found = profiles.profile(name)
     assert found.metrics
     assert set(found.metrics) <= set(metrics.registry.names())
+    assert set(found.attacks) <= {name for name in attacks.registry.names() if attacks.available(name)}
+    assert set(found.defenses) <= {name for name in defenses.registry.names() if defenses.available(name)}
+    assert len(set(found.attacks)) == len(found.attacks) > 0
+    assert len(set(found.defenses)) == len(found.defenses) > 0
     for metric, limit in found.limits.items():
         assert metric in found.metrics
         assert limit.images > 0
