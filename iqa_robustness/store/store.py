@@ -25,8 +25,6 @@ from iqa_robustness.store.keys import Key
 _MANIFEST = "manifest.json"
 _VOLATILE = "volatile.json"
 _LAYOUT = 1
-# Where unfinished files of a store on another machine lie.
-_LOCAL = Path.home() / ".cache" / "iqa-robustness"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,11 +202,15 @@ class Store:
 
     def unfinished(self, key: Key) -> Path:
         """A local folder where a long computation of a key finds again what it left; `put` removes it."""
-        return (Path(self.root) if self.local else _LOCAL) / "unfinished" / key.digest
+        return self._local_folder / "unfinished" / key.digest
 
     @property
     def _scratch_folder(self) -> Path:
-        return (Path(self.root) if self.local else _LOCAL) / "tmp"
+        return self._local_folder / "tmp"
+
+    @property
+    def _local_folder(self) -> Path:
+        return Path(self.root) if self.local else Path.home() / ".cache" / "iqa-robustness"
 
     def _put_local(self, digest: str, files: Mapping[str, bytes | Path]) -> None:
         place, target = self.scratch(), Path(self.path_of(digest))

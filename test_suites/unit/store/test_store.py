@@ -70,6 +70,22 @@ def test_what_is_put_is_read(url: str) -> None:
     assert store.get(Key({"stage": "other"})) is None
 
 
+def test_what_a_stopped_computation_left_is_found_again_until_the_entry_stands(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    store, other = Store(url), Key({"stage": "other"})
+    for key in (KEY, other):
+        store.unfinished(key).mkdir(parents=True)
+        (store.unfinished(key) / "checkpoint").write_bytes(b"half")
+    again = Store(url)
+    assert (again.unfinished(KEY) / "checkpoint").read_bytes() == b"half"
+    again.put(KEY, FILES)
+    assert not store.unfinished(KEY).exists()
+    assert (store.unfinished(other) / "checkpoint").read_bytes() == b"half"
+    assert tmp_path in store.unfinished(KEY).parents
+
+
 def test_an_entry_may_hold_no_files_and_empty_files(url: str) -> None:
     store = Store(url)
     assert store.put(KEY, {}).files() == {}

@@ -71,6 +71,13 @@ def test_nothing_done_yet_divides_by_nothing(clock: Clock, stream: io.StringIO) 
     assert stream.getvalue() == "steps: 0/3, 0:20 spent, 1:00 left\n"
 
 
+def test_steps_done_before_do_not_make_it_look_faster(clock: Clock, stream: io.StringIO) -> None:
+    progress = clock.progress(label="steps", total=100, start=80, stream=stream)
+    clock.now = 30
+    progress.at(85)
+    assert stream.getvalue() == "steps: 85/100, 0:30 spent, 1:30 left\n"
+
+
 def test_lines_go_to_standard_output_of_the_moment(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     clock.progress(label="steps", total=1).at(1, "done")
     assert capsys.readouterr().out == "steps: 1/1, 0:00 spent, 0:00 left, done\n"
