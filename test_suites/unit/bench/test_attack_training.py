@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -26,6 +27,7 @@ from iqa_robustness.bench.runners.local import LocalRunner
 from iqa_robustness.bench.stages import Stages
 from iqa_robustness.datasets import leaves
 from iqa_robustness.errors import ConfigurationError
+from iqa_robustness.images import encode_png
 from iqa_robustness.metrics.planted import Robust, Vulnerable
 from iqa_robustness.store import Store, document_of
 
@@ -245,13 +247,28 @@ def test_a_file_of_ones_own_is_used_and_only_the_proof_is_trained(tmp_path: Path
     assert "training" not in record.meta["key_document"]
 
 
-def test_the_images_that_are_judged_are_not_learned_from(tmp_path: Path) -> None:
-    attack = UAP(dataset="mini")
+@pytest.mark.parametrize("dataset", ["mini", "ladder"])
+def test_the_photographs_that_are_judged_are_not_learned_from(dataset: str, tmp_path: Path) -> None:
+    attack = UAP(dataset=dataset)  # ladder is made of the photographs of mini
     runner = runner_at(tmp_path)
     with pytest.raises(ConfigurationError, match="trained on the images that it is judged on") as caught:
         prove(attack, CELL, runner.clean(CELL), runner.stages)
-    assert (caught.value.where.attack, caught.value.where.dataset) == ("uap", "mini")
+    assert (caught.value.where.attack, caught.value.where.dataset) == ("uap", dataset)
     assert trained_for(runner.store) == []
+
+
+def test_names_that_two_folders_share_are_no_leak_and_one_folder_is(tmp_path: Path) -> None:
+    folders = []
+    for name, seed in (("one", 1), ("two", 2)):
+        (tmp_path / name).mkdir()
+        pixels = np.random.RandomState(seed).randint(0, 256, (48, 64, 3)).astype(np.uint8)
+        (tmp_path / name / "a.png").write_bytes(encode_png(pixels))
+        (tmp_path / name / "mos.csv").write_text("file,mos\na.png,1\n", encoding="utf-8")
+        folders.append(f"folder:{tmp_path / name}")
+    judged = runner_at(tmp_path).clean(replace(CELL, dataset=folders[0]))
+    training(tmp_path, UAP(dataset=folders[1])).refuse_leakage(judged)
+    with pytest.raises(ConfigurationError, match="judged on"):
+        training(tmp_path, UAP(dataset=folders[0])).refuse_leakage(judged)
 
 
 def test_a_trained_attack_is_a_key_document_with_and_without_its_artefact() -> None:

@@ -73,7 +73,7 @@ def test_what_is_put_is_read(url: str) -> None:
 def test_what_a_stopped_computation_left_is_found_again_until_the_entry_stands(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     store, other = Store(url), Key({"stage": "other"})
     for key in (KEY, other):
         store.unfinished(key).mkdir(parents=True)
