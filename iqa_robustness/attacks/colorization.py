@@ -13,7 +13,7 @@ class ColorizationNetwork(nn.Module):
     """The network, in the key layout of siggraph17-df00044c.pth, 34 M parameters.
 
     Source: Zhang et al., ACM TOG 36 (SIGGRAPH 2017), github.com/richzhang/colorization.
-    Cost: about 160 G multiply-adds for 256 × 256, in proportion to the pixels.
+    Cost: 75 G multiply-adds for 256 × 256, in proportion to the pixels.
 
     Args:
         width: channels of the first block; the published network has 64.

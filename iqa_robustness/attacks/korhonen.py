@@ -92,7 +92,7 @@ def spatial_activity(images: Tensor) -> Tensor:
 
 def signed_activity(images: Tensor) -> Tensor:
     """What the benchmark's code calls activity: the derivative along the rows with its sign, spread, ÷ 255."""
-    return _spread(_derivative(_luma(images) * (219 / 255), axis=3)) / 255
+    return _spread(_derivative(_luma(images), axis=3)) / 255
 
 
 def _luma(images: Tensor) -> Tensor:

@@ -19,20 +19,24 @@ from iqa_robustness.streams import Streams
 
 @dataclass(frozen=True, kw_only=True)
 class MADC(Attack):
-    """Steps along the gradient without its component along the gradient of the mean squared error.
+    """Climbs along a level set of the mean squared error: a sphere around the clean image.
+
+    The first step leads to the sphere along the gradient; the others go along the gradient without its component
+    towards or away from the clean image, and back to the sphere.
 
     Source: Wang and Simoncelli, Journal of Vision 2008 (maximum differentiation competition), as an attack in the
-    benchmark, section 3.2. Its code takes the sign after the projection, which makes the step orthogonal to nothing;
-    here the direction keeps its values and is only scaled. `paper=True` takes the sign and returns the last iterate.
+    benchmark, section 3.2. Its code takes the sign after the projection, which makes the step orthogonal to nothing,
+    and never returns to a level; `paper=True` does so and returns the last iterate. The published limit of 10/255 on
+    the root mean square change is left out: it lies outside every strength's ball.
     Images: (N, 3, H, W) float32 RGB in [0, 1], any size.
-    Budget: `epsilon` in units of 1 (2/255 is weak), l∞, after 8-bit rounding. The published limit of 10/255 on the root
-    mean square change is left out: it lies outside every strength's ball.
+    Budget: `epsilon` in units of 1 (2/255 is weak), l∞, after 8-bit rounding; the published code has none.
     Cost: `steps` forwards and backwards an image, and one or two forwards to score the rounded result.
-    Raises: ConfigurationError for fewer than one step or a pace that is not positive.
+    Raises: ConfigurationError for fewer than one step, or a level or stride that is not positive.
 
     Args:
         steps: gradients an image.
-        pace: root mean square way of a pixel over all steps, were there no budget, in units of `epsilon`.
+        level: radius of the sphere as a root mean square change, in units of `epsilon`.
+        stride: of the steps along it, in radii.
     """
 
     name: ClassVar[str] = "madc"
@@ -48,11 +52,14 @@ class MADC(Attack):
 
     epsilon: float = 4 / 255
     steps: int = 8
-    pace: float = 2.0
+    level: float = 0.5
+    stride: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or not self.pace > 0:
-            raise ConfigurationError(f"madc needs steps >= 1 and pace > 0, got {self.steps} and {self.pace}")
+        if self.steps < 1 or not (self.level > 0 and self.stride > 0):
+            raise ConfigurationError(
+                f"madc needs steps >= 1, level > 0 and stride > 0, got {self.steps}, {self.level} and {self.stride}"
+            )
         _ = self.budget  # refuses an impossible epsilon
 
     @property
@@ -63,11 +70,16 @@ class MADC(Attack):
     def run(self, objective: Objective, images: Tensor, streams: Streams) -> Tensor:
         """Climb for `steps` steps."""
         del streams  # the attack is deterministic
+        radius = self.level * self.epsilon
 
         def move(current: Tensor, gradients: Tensor, rows: Tensor) -> Tensor:
-            direction = orthogonal(gradients, current - images[rows])
-            update = direction.sign() if self.paper else self.pace * normalised(direction)
-            return self.budget.project(current + self.epsilon / self.steps * update, images[rows])
+            clean = images[rows]
+            change = current - clean
+            direction = orthogonal(gradients, change)
+            if self.paper:
+                return self.budget.project(current + self.epsilon / self.steps * direction.sign(), clean)
+            moved = change + self.stride * radius * normalised(direction)
+            return self.budget.project(clean + radius * normalised(moved), clean)
 
         return climb(objective, images, steps=self.steps, move=move)
 
