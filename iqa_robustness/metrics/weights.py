@@ -22,7 +22,7 @@ _PAGES = ("drive.google.com", "mega.nz", "surfdrive.surf.nl")
 class WeightsEntry:
     """One published file.
 
-    metric, defense: the registered name it belongs to; the other one is empty.
+    metric, attack, defense: the registered name it belongs to; the others are empty.
     variant: what of it reads the file, where its defaults do not (`x4plus` of `realesrgan`).
     file: its name, as its authors publish it and as `folder()` keeps it.
     origin: an address: the file's own where it has one, else the page that offers it.
@@ -32,6 +32,7 @@ class WeightsEntry:
     """
 
     metric: str = ""
+    attack: str = ""
     defense: str = ""
     variant: str = ""
     file: str
@@ -42,8 +43,13 @@ class WeightsEntry:
 
     @property
     def owner(self) -> str:
-        """The name of the metric or the defense."""
-        return self.metric or self.defense
+        """The name of the metric, the attack or the defense."""
+        return self.metric or self.attack or self.defense
+
+    @property
+    def kind(self) -> str:
+        """Which of them it is."""
+        return "metric" if self.metric else "attack" if self.attack else "defense"
 
     @property
     def by_hand(self) -> bool:
@@ -52,7 +58,7 @@ class WeightsEntry:
 
     def where(self, path: str | Path = "") -> Where:
         """The place of an error that has to do with this file, or with another one given for it."""
-        return Where(metric=self.metric, defense=self.defense, file=str(path))
+        return Where(metric=self.metric, attack=self.attack, defense=self.defense, file=str(path))
 
 
 _LIVE_RELEASES = (
@@ -80,7 +86,7 @@ _ENTRIES = (
         licence="LIVE",
     ),
     WeightsEntry(
-        metric="cadv",  # an attack
+        attack="cadv",
         file="siggraph17-df00044c.pth",
         origin="https://colorizers.s3.us-east-2.amazonaws.com/siggraph17-df00044c.pth",
         sha256="df00044c0a4d7c3edcecf6f75437ce346a66e7a42612d9b968e1a7e17dbc6f66",
@@ -271,8 +277,7 @@ def located(owner: str, given: str | Path | None = None, *, file: str = "") -> P
     fetch = "" if entry.by_hand else f"run `iqa-robustness weights fetch {owner}`; or "
     lacking = "is no file" if path.exists() else "does not exist"
     raise WeightsError(
-        f"{'metric' if entry.metric else 'defense'} {owner!r} needs the weights {entry.file}, which are not part of "
-        f"this package: {path} {lacking}",
+        f"{entry.kind} {owner!r} needs the weights {entry.file}, which are not part of this package: {path} {lacking}",
         where=entry.where(path),
         fix=f"{fetch}get {entry.file} from {entry.origin} and give weights=PATH, or put it into {folder()} "
         f"(another folder: ${FOLDER_VARIABLE})",

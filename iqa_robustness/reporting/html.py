@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -88,7 +89,11 @@ def _curves(cells: Sequence[Outcome]) -> list[dict[str, str]]:
     for target in sorted(found, key=lambda target: (target[1] != "none", target)):
         metric, defense, scenario, restriction = target
         drawn = curve_plot(found[target], restriction)
-        pictures.append({"title": f"{metric} behind {defense}, {scenario}", "svg": drawn[drawn.index("<svg") :]})
+        # Within HTML a picture needs no namespaces, and no metadata: nothing in the page looks like an address.
+        inline = re.sub(
+            r"<metadata>.*?</metadata>| xmlns(:\w+)?=\"[^\"]*\"", "", drawn[drawn.index("<svg") :], flags=re.S
+        )
+        pictures.append({"title": f"{metric} behind {defense}, {scenario}", "svg": inline})
     return pictures
 
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from iqa_robustness.attacks.adam_per_image import TORCH_EPSILON, Adam
 
 

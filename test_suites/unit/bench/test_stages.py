@@ -130,7 +130,8 @@ def attack_stage(attack: Any = None, pair: Pair | None = None, images: Clean | N
 
 
 def test_another_attack_target_image_or_number_is_another_adversarial_stage(key_of: Callable[..., str]) -> None:
-    newer = type("Newer", (IFGSM,), {"version": 2, "__module__": IFGSM.__module__, "__qualname__": IFGSM.__qualname__})
+    names = {"__module__": IFGSM.__module__, "__qualname__": IFGSM.__qualname__}
+    newer = type("Newer", (IFGSM,), {"version": IFGSM.version + 1, **names})
     updated = Vulnerable()
     updated.spec = replace(Vulnerable.spec, version="2")
     stages = [

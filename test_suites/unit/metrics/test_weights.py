@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from iqa_robustness import defenses, metrics
+from iqa_robustness import attacks, defenses, metrics
 from iqa_robustness.errors import UnknownNameError, WeightsError
 from iqa_robustness.metrics import weights
 from iqa_robustness.metrics.weights import MANIFEST, WeightsEntry, available, entry_of, folder, located, sha256_of
@@ -27,6 +27,7 @@ PUBLISHED = (
     "paq2piq",
     "spaq",
 )
+ATTACKS = ("cadv",)
 DEFENSES = ("disco", "dncnn", "fcn", "ffdnet", "mprnet", "realesrgan")
 
 
@@ -46,17 +47,21 @@ def put(kept: Path, metric: str, content: bytes = b"weights") -> Path:
 
 
 def test_the_manifest_holds_the_published_metrics_and_defenses() -> None:
-    assert tuple(MANIFEST) == tuple(sorted((*PUBLISHED, *DEFENSES)))
+    assert tuple(MANIFEST) == tuple(sorted((*PUBLISHED, *ATTACKS, *DEFENSES)))
+    assert set(ATTACKS) <= set(attacks.registry.names())
     assert set(PUBLISHED) <= set(metrics.registry.names())
     assert set(DEFENSES) <= set(defenses.registry.names())
     assert not set(metrics.registry.names()) & set(defenses.registry.names()), "a name has to tell which of both it is"
 
 
-@pytest.mark.parametrize("owner", [*PUBLISHED, *DEFENSES])
+@pytest.mark.parametrize("owner", [*PUBLISHED, *ATTACKS, *DEFENSES])
 def test_an_entry_says_what_someone_who_fetches_it_needs(owner: str) -> None:
     for entry in MANIFEST[owner]:
         assert entry.owner == owner
-        assert (entry.metric, entry.defense) == ((owner, "") if owner in PUBLISHED else ("", owner))
+        assert (entry.kind, getattr(entry, entry.kind)) == (
+            "metric" if owner in PUBLISHED else "attack" if owner in ATTACKS else "defense",
+            owner,
+        )
         assert Path(entry.file).name == entry.file
         assert re.fullmatch(r"https://\S+", entry.origin)
         assert entry.licence

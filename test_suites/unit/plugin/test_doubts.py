@@ -66,7 +66,7 @@ def test_a_pass_under_a_suspect_attack_becomes_invalid(suspect: Any, workers: st
     assert result.ret == 11
     result.stdout.fnmatch_lines(["*invalid: nonadaptive:own:Fragile/flip/own_attacks:Backwards/strong*"])
     result.stdout.fnmatch_lines(["*the same attack at * gains * more than own_attacks:Backwards at strong*"])
-    result.stdout.fnmatch_lines(["*6 passed, 2 errors*"])
+    result.stdout.fnmatch_lines(["*6 passed*2 errors*"])
     table = pd.read_parquet(suspect.path / "reports" / "results.parquet").set_index(["defense", "strength"])
     assert table["status"].to_dict() == {
         (defense, strength): "invalid" if strength == "strong" else "pass"
@@ -95,7 +95,7 @@ def test_judging_again_from_the_store_comes_to_the_same(suspect: Any) -> None:
     suspect.run("--iqa-metric", "own:Fragile")
     result = suspect.run("--iqa-metric", "own:Fragile", "--iqa-from-store")
     assert result.ret == 11
-    result.stdout.fnmatch_lines(["*6 passed, 2 errors*"])
+    result.stdout.fnmatch_lines(["*6 passed*2 errors*"])
 
 
 def test_alone_the_suspect_cannot_be_told(suspect: Any) -> None:
