@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from iqa_robustness import metrics
+from iqa_robustness import attacks, metrics
 from iqa_robustness.errors import UnknownNameError, WeightsError
 from iqa_robustness.metrics import weights
 from iqa_robustness.metrics.weights import MANIFEST, WeightsEntry, available, entry_of, folder, located, sha256_of
@@ -28,6 +28,8 @@ PUBLISHED = (
     "spaq",
 )
 
+ATTACKS = ("cadv",)
+
 
 @pytest.fixture(autouse=True)
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -44,9 +46,10 @@ def put(kept: Path, metric: str, content: bytes = b"weights") -> Path:
     return path
 
 
-def test_the_manifest_holds_the_published_metrics() -> None:
-    assert tuple(MANIFEST) == PUBLISHED
-    assert set(MANIFEST) <= set(metrics.registry.names())
+def test_the_manifest_holds_the_published_metrics_and_an_attack() -> None:
+    assert tuple(MANIFEST) == tuple(sorted([*PUBLISHED, *ATTACKS]))
+    assert set(PUBLISHED) <= set(metrics.registry.names())
+    assert set(ATTACKS) <= set(attacks.registry.names())
 
 
 @pytest.mark.parametrize("metric", PUBLISHED)
