@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from iqa_robustness.attacks.adam_per_image import TORCH_EPSILON, Adam
+from iqa_robustness.attacks.adam import TORCH_EPSILON, Adam
 from iqa_robustness.attacks.ascent import climb
 from iqa_robustness.attacks.base import Attack, AttackAccess
 from iqa_robustness.attacks.objectives import Objective

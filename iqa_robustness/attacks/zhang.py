@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from iqa_robustness.attacks.adam_per_image import TORCH_EPSILON, Adam
+from iqa_robustness.attacks.adam import TORCH_EPSILON, Adam
 from iqa_robustness.attacks.ascent import climb, normalised
 from iqa_robustness.attacks.base import Attack, AttackAccess
 from iqa_robustness.attacks.objectives import Objective
