@@ -58,9 +58,9 @@ class CAdv(Transformation):
 
     name: ClassVar[str] = "cadv"
     strengths: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "weak": {"least_ssim": 0.90, "published_rate": 0.00013},
+        "weak": {"least_ssim": 0.90, "published_rate": 0.000125},
         "medium": {"least_ssim": 0.85, "published_rate": 0.0012},
-        "strong": {"least_ssim": 0.75, "published_rate": 0.0042},
+        "strong": {"least_ssim": 0.75, "published_rate": 0.00417},
     }
 
     rate: float = 0.01

@@ -76,15 +76,17 @@ def scattered(streams: Streams, count: int, height: int, width: int) -> Tensor:
     down = min(max(round(math.sqrt(count * height / width)), 1), height)
     across = min(max(round(count / down), 1), width)
     drawn = streams.uniform(down, across, 2)
-    offsets = torch.stack(
-        torch.meshgrid(
-            torch.arange(down, device=drawn.device), torch.arange(across, device=drawn.device), indexing="ij"
-        ),
-        dim=-1,
-    )
-    inside = (offsets + drawn) * torch.tensor([height / down, width / across], device=drawn.device)
-    row, column = inside[..., 0].long().clamp(max=height - 1), inside[..., 1].long().clamp(max=width - 1)
+    row = _within_cells(drawn[..., 0], height, down, axis=1)
+    column = _within_cells(drawn[..., 1], width, across, axis=2)
     return (row * width + column).flatten(1)
+
+
+def _within_cells(drawn: Tensor, length: int, cells: int, *, axis: int) -> Tensor:
+    """Numbers in [0, 1) to pixels of the cells that cut `length` pixels along an axis of the draws."""
+    edges = torch.arange(cells + 1, device=drawn.device) * length // cells
+    shape = [-1 if place == axis else 1 for place in range(drawn.dim())]
+    starts, sizes = edges[:-1].view(shape), edges.diff().view(shape)
+    return starts + (drawn * sizes).long()
 
 
 def influence(lab: Tensor, places: Tensor, *, reach: float, likeness: float) -> Tensor:
@@ -95,8 +97,10 @@ def influence(lab: Tensor, places: Tensor, *, reach: float, likeness: float) -> 
     down = (pixels[None] // width - places[:, None] // width).to(lab.dtype)
     across = (pixels[None] % width - places[:, None] % width).to(lab.dtype)
     far = (down.square() + across.square()) / (height * height + width * width)
-    unlike = (colours[:, None, :] - colours[:, places, None]).square().sum(dim=0)
-    return torch.softmax(-far / (2 * reach**2) - unlike / (2 * likeness**2), dim=0)
+    exponents = -far / (2 * reach**2)
+    for values in colours:  # one after the other: K · H · W numbers are many
+        exponents -= (values[None] - values[places, None]).square() / (2 * likeness**2)
+    return exponents.softmax(dim=0)
 
 
 def _recoloured(lab: Tensor, shares: Tensor, changes: Tensor) -> Tensor:

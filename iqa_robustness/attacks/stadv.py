@@ -43,9 +43,9 @@ class StAdv(Transformation):
 
     name: ClassVar[str] = "stadv"
     strengths: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "weak": {"least_ssim": 0.90, "published_rate": 0.558},
+        "weak": {"least_ssim": 0.90, "published_rate": 0.557},
         "medium": {"least_ssim": 0.85, "published_rate": 0.739},
-        "strong": {"least_ssim": 0.75, "published_rate": 0.979},
+        "strong": {"least_ssim": 0.75, "published_rate": 0.993},
     }
 
     published_rate: float = 0.739
@@ -83,8 +83,10 @@ class StAdv(Transformation):
                 image = render(flow)
                 rough = _PAPER_FLOW_WEIGHT * diagonal_roughness(flow)
             values, gradients = objective.values_and_gradients(image, rows)
-            loss = _PAPER_SCORE_WEIGHT * _PAPER_OTHER / (values + _PAPER_OTHER)
-            slope = -loss / (values + _PAPER_OTHER)
+            # A score far below its range would turn the loss around.
+            both = (values + _PAPER_OTHER).clamp(min=1e-3)
+            loss = _PAPER_SCORE_WEIGHT * _PAPER_OTHER / both
+            slope = -loss / both
             (flow.grad,) = torch.autograd.grad([image, rough], flow, [slope * gradients, torch.ones_like(rough)])
             return loss + rough.detach()
 

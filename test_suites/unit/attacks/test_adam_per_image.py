@@ -6,7 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from iqa_robustness.attacks.adam_per_image import TORCH_EPSILON, Adam
+
+from iqa_robustness.attacks.adam import TORCH_EPSILON, Adam
 
 
 def gradients(steps: int, *shape: int, seed: int = 0) -> torch.Tensor:

@@ -11,6 +11,8 @@ from iqa_robustness import attacks
 from iqa_robustness.attacks.base import Attack
 from iqa_robustness.attacks.ifgsm import IFGSM
 from iqa_robustness.errors import ConfigurationError, UnknownNameError
+from iqa_robustness.metrics import pyiqa_files
+from iqa_robustness.metrics.weights import MANIFEST
 
 
 def test_a_registered_name_makes_its_attack() -> None:
@@ -75,8 +77,24 @@ def test_a_refused_value_is_a_configuration_error(options: dict) -> None:
         attacks.create("square", **options)
 
 
+def test_an_attack_that_reads_no_files_is_available_and_an_unknown_one_is_unknown() -> None:
+    assert attacks.available("ifgsm")
+    assert attacks.available("iqa_robustness.attacks.ifgsm:IFGSM")
+    with pytest.raises(UnknownNameError):
+        attacks.available("ifgms")
+
+
+def test_what_an_entry_names_as_its_weights_is_known() -> None:
+    for entry in attacks.list():
+        library, _, name = entry.weights.partition(":")
+        assert entry.weights == "" or (library == "pyiqa" and name in pyiqa_files.FILES) or entry.weights in MANIFEST
+
+
 def test_listing_names_does_not_import_torch() -> None:
-    code = "import sys, iqa_robustness as ir; ir.attacks.list(); ir.defenses.list(); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, iqa_robustness as ir; [ir.attacks.available(entry.name) for entry in ir.attacks.list()];"
+        "ir.defenses.list(); sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
