@@ -19,6 +19,9 @@ from iqa_robustness.metrics.base import MetricSpec
 from iqa_robustness.metrics.scoring import Scorer
 from iqa_robustness.streams import Streams
 
+# Larger tensors take longer to allocate than to fill.
+_VALUES_AT_ONCE = 2**22
+
 
 class Goal(Protocol):
     """Turns scores into values to maximise."""
@@ -194,6 +197,12 @@ class Objective:
             self.trace.append(float(values.double().mean()))
         return values, gradients
 
+    @property
+    def at_once(self) -> int:
+        """Candidates to ask about in one call of `values`: whole micro-batches of about 16 MiB."""
+        fitting = _VALUES_AT_ONCE // max(self.clean.shape[1:].numel(), 1)
+        return max(fitting // self.scorer.micro_batch, 1) * self.scorer.micro_batch
+
     def unfinished(self) -> Tensor:
         """Rows that have not reached the goal and can still pay for a query, (M,) int64."""
         open_rows = ~self.goal.reached(self.best_values)
@@ -212,20 +221,15 @@ class Objective:
         if distinct and rows is not None and len(rows.unique()) != len(rows):
             raise AttackContractError("the attack asked for gradients of one image twice in a call")
         images = images.detach()
-        # NaN survives a sum, which is many times cheaper than a look at each value.
-        if not bool(images.sum().isfinite()):
-            self._refuse_nan(images, rows)
-        return images.to(self.clean.dtype)
-
-    def _refuse_nan(self, images: Tensor, rows: Tensor | None) -> None:
-        broken = torch.isnan(images).flatten(1).any(dim=1)
-        if bool(broken.any()):
-            first = int(broken.nonzero()[0])
+        # A sum is an order of magnitude faster than a mask, and finite only where no value is NaN.
+        if not bool(torch.isfinite(images.sum(dim=(1, 2, 3))).all()) and bool(torch.isnan(images).any()):
+            first = int(torch.isnan(images).flatten(1).any(dim=1).nonzero()[0])
             raise AttackContractError(
                 "the attack asked about an image that holds NaN",
                 where=Where(image=self.streams.ids[first if rows is None else int(rows[first])]),
                 fix="look for a division by a zero norm in the attack's step",
             )
+        return images.to(self.clean.dtype)
 
     def _every_row(self) -> Tensor:
         return torch.arange(len(self.clean), device=self.clean.device)

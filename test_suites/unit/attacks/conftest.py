@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from scipy.optimize import brentq
 from torch import Tensor
 
 from iqa_robustness.attacks.base import Attack, AttackAccess
@@ -49,7 +51,7 @@ class Recording(Metric):
 
 
 class Linear(Recording):
-    """f(x) = offset + Σ w · x."""
+    """f(x) = offset + Σ w · x. Its optima do not leave [0, 1] unless the images come close."""
 
     def __init__(self, weights: Tensor, *, offset: float = 0.0, **spec: Any) -> None:
         super().__init__(**spec)
@@ -59,6 +61,14 @@ class Linear(Recording):
     def forward(self, images: Tensor) -> Tensor:
         self._record(images)
         return self.offset + (images * self.weights).flatten(1).sum(dim=1)
+
+    def largest_gain_linf(self, clean: Tensor, epsilon: float) -> Tensor:
+        """ε Σ |w|."""
+        return (epsilon * self.weights.double().abs().sum()).expand(len(clean))
+
+    def largest_gain_l2(self, clean: Tensor, radius: float) -> Tensor:
+        """The radius times ‖w‖."""
+        return (radius * self.weights.double().norm()).expand(len(clean))
 
 
 class Quadratic(Recording):
@@ -72,6 +82,70 @@ class Quadratic(Recording):
     def forward(self, images: Tensor) -> Tensor:
         self._record(images)
         return -(self.weights * (images - self.centre).square()).flatten(1).sum(dim=1)
+
+    def largest_gain_linf(self, clean: Tensor, epsilon: float) -> Tensor:
+        """The nearest point of the box to c, each pixel on its own."""
+        w, away = self.weights.double(), self.centre.double() - clean.double()
+        left = away - away.clamp(-epsilon, epsilon)
+        return (w * (away.square() - left.square())).flatten(1).sum(dim=1)
+
+    def largest_gain_l2(self, clean: Tensor, radius: float) -> Tensor:
+        """The change w (c − x) ÷ (w + λ), with the λ at which it has length r; c itself where that is nearer."""
+        w, gains = self.weights.double().numpy(), []
+        for away in (self.centre.double() - clean.double()).numpy():
+            multiplier = multiplier_for(radius, lambda m, away=away: w * away / (w + m), least=0.0)
+            gains.append((w * (away**2 - (away - w * away / (w + multiplier)) ** 2)).sum())
+        return torch.tensor(np.array(gains))
+
+
+def multiplier_for(radius: float, change: Callable[[float], np.ndarray], *, least: float) -> float:
+    """The Lagrange multiplier at which the change has the radius' length; the least where none is longer."""
+
+    def excess(multiplier: float) -> float:
+        return float(np.linalg.norm(change(multiplier))) - radius
+
+    return brentq(excess, least, 1e9, xtol=1e-15) if excess(least) > 0 else least
+
+
+class BlurEnergy(Recording):
+    """f(x) = mean of (b ∗ u)², with u = x where the sign is +1, 1 − x where it is −1, b a binomial window, ∗ circular.
+
+    No value of b or u is negative, so that f grows with every u: its optimum in an l∞ ball is a corner. In the Fourier
+    basis f is a weighted sum of squares, so that its optimum in an l2 ball is the root of one equation.
+    """
+
+    def __init__(self, signs: Tensor, **spec: Any) -> None:
+        super().__init__(**spec)
+        self.register_buffer("signs", signs)
+        row = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+        self.register_buffer("window", (row[:, None] * row[None, :]).expand(3, 1, 5, 5).clone())
+
+    def forward(self, images: Tensor) -> Tensor:
+        self._record(images)
+        turned = F.pad(self.turned(images), (2, 2, 2, 2), mode="circular")
+        return F.conv2d(turned, self.window, groups=3).square().mean(dim=(1, 2, 3))
+
+    def turned(self, images: Tensor) -> Tensor:
+        return torch.where(self.signs > 0, images, 1 - images)
+
+    def largest_gain_linf(self, clean: Tensor, epsilon: float) -> Tensor:
+        """Every u grows by ε."""
+        window, turned = self.window.double(), F.pad(self.turned(clean.double()), (2, 2, 2, 2), mode="circular")
+        before = F.conv2d(turned, window, groups=3)
+        return ((before + epsilon).square() - before.square()).mean(dim=(1, 2, 3))  # the window adds up to 1
+
+    def largest_gain_l2(self, clean: Tensor, radius: float) -> Tensor:
+        """The change has the spectrum |b|² u ÷ (λ − |b|²), with the λ > 1 at which it has length r."""
+        height, width = clean.shape[2:]
+        kernel = np.zeros((height, width))
+        kernel[:5, :5] = self.window[0, 0].double().numpy()
+        share, gains = np.abs(np.fft.fft2(kernel)) ** 2, []
+        for turned in self.turned(clean.double()).numpy():
+            old = np.fft.fft2(turned, norm="ortho")
+            multiplier = multiplier_for(radius, lambda m, old=old: share * old / (m - share), least=1 + 1e-9)
+            new = old + share * old / (multiplier - share)
+            gains.append((share * (np.abs(new) ** 2 - np.abs(old) ** 2)).sum() / old.size)
+        return torch.tensor(np.array(gains))
 
 
 class Noisy(Linear):
@@ -166,6 +240,7 @@ def toys() -> SimpleNamespace:
         Recording=Recording,
         Linear=Linear,
         Quadratic=Quadratic,
+        BlurEnergy=BlurEnergy,
         Noisy=Noisy,
         Dimmed=Dimmed,
         Broken=Broken,
