@@ -121,6 +121,30 @@ for _entry in (
         access="white-box",
     ),
     AttackEntry(
+        name="nes",
+        target="iqa_robustness.attacks.nes:NES",
+        summary="gradient ascent with gradients estimated from queries, within an l∞ ball",
+        access="black-box",
+    ),
+    AttackEntry(
+        name="onepixel",
+        target="iqa_robustness.attacks.onepixel:OnePixel",
+        summary="a few pixels of any colour, found by differential evolution, score queries only",
+        access="black-box",
+    ),
+    AttackEntry(
+        name="parsimonious",
+        target="iqa_robustness.attacks.parsimonious:Parsimonious",
+        summary="greedy choice of blocks to raise or lower within an l∞ ball, score queries only",
+        access="black-box",
+    ),
+    AttackEntry(
+        name="patch-rs",
+        target="iqa_robustness.attacks.patch_rs:PatchRS",
+        summary="random search over the place and the colours of one square patch, score queries only",
+        access="black-box",
+    ),
+    AttackEntry(
         name="pgd",
         target="iqa_robustness.attacks.pgd:PGD",
         summary="iterated gradient signs from random starts within an l∞ ball",

@@ -6,6 +6,7 @@ The direction of a metric (lower is better) is handled here and nowhere else: ev
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -17,6 +18,9 @@ from iqa_robustness.errors import AttackContractError, Where
 from iqa_robustness.metrics.base import MetricSpec
 from iqa_robustness.metrics.scoring import Scorer
 from iqa_robustness.streams import Streams
+
+# Larger tensors take longer to allocate than to fill.
+_VALUES_AT_ONCE = 2**22
 
 
 class Goal(Protocol):
@@ -141,17 +145,19 @@ class Objective:
             AttackContractError: a candidate holds NaN, or candidates and rows differ in number.
         """
         candidates = self._checked(candidates, rows)
-        originals = self.clean if rows is None else self.clean[rows]
-        images = (self.budget.admit if rounded else self.budget.project)(candidates, originals)
+        every = self._every_row() if rows is None else rows
         able = self._affordable(rows)
+        confined = self.budget.admit if rounded else self.budget.project
+        values = torch.full((len(candidates),), -torch.inf, device=candidates.device)
+        for part in self._parts(every, able):
+            images = confined(candidates[part], self.clean[part if rows is None else rows[part]])
+            values[part] = self._evaluate(images, every[part])
+            if rounded:
+                self._remember(images, values[part], every[part])
         if able is None:
-            values = self._evaluate(images, rows)
+            self._note_response(values, rows)
         else:
-            every = self._every_row() if rows is None else rows
-            values = torch.full((len(images),), -torch.inf, device=images.device)
-            values[able] = self._evaluate(images[able], every[able])
-        if rounded:
-            self._remember(images, values, rows)
+            self._note_response(values[able], every[able])
         return values
 
     def values_and_gradients(self, images: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -193,10 +199,16 @@ class Objective:
             self.iterate[place if rows is None else rows[place]] = images[place]
         if self.clean_values is None and rows is None and torch.equal(images, self.clean):
             self.clean_values = values.clone()
-            self._remember(images, values, rows)
+            self._remember(images, values, every)
         if len(values):
             self.trace.append(float(values.double().mean()))
         return values, gradients
+
+    @property
+    def at_once(self) -> int:
+        """Candidates to ask about in one call of `values`: whole micro-batches of about 16 MiB."""
+        fitting = _VALUES_AT_ONCE // max(self.clean.shape[1:].numel(), 1)
+        return max(fitting // self.scorer.micro_batch, 1) * self.scorer.micro_batch
 
     def unfinished(self) -> Tensor:
         """Rows that have not reached the goal and can still pay for a query, (M,) int64."""
@@ -264,25 +276,31 @@ class Objective:
             raise BudgetExhausted
         return able
 
-    def _evaluate(self, images: Tensor, rows: Tensor | None) -> Tensor:
-        every = self._every_row() if rows is None else rows
-        values = torch.zeros(len(images), device=images.device)
-        for turn in self._turns(rows):
-            streams = self.streams if rows is None else self.streams.select(rows[turn])
-            references = self._references(None if rows is None else rows[turn])
-            for _ in range(self.draws):
-                scores = self.scorer.scores(images[turn], streams=streams, references=references)
-                values[turn] += self.goal.values(scores, self.scorer.metric.spec) / self.draws
-        self.forwards.index_add_(0, every, torch.full_like(every, self.draws))
-        self._note_response(values, rows)
-        return values
+    def _parts(self, rows: Tensor, able: Tensor | None) -> Iterator[slice | Tensor]:
+        """The candidates that are paid for, as many at a time as a forward pass takes: they stay in the cache.
 
-    def _turns(self, rows: Tensor | None) -> list[Tensor | slice]:
-        """Parts of a query. One that draws takes each image once: else companions decide which draw is whose."""
-        if rows is None or not self.scorer.metric.spec.stochastic or not len(rows):
-            return [slice(None)]
-        turn = _earlier(rows)
-        return [(turn == number).nonzero().flatten() for number in range(int(turn.max()) + 1)]
+        A metric that draws gets each image once at a time: else companions decide which draw is whose.
+        """
+        if able is None and not self.scorer.metric.spec.stochastic:
+            yield from (slice(at, at + self.scorer.micro_batch) for at in range(0, len(rows), self.scorer.micro_batch))
+            return
+        places = torch.arange(len(rows), device=rows.device) if able is None else able.nonzero().flatten()
+        if not self.scorer.metric.spec.stochastic:
+            yield from places.split(self.scorer.micro_batch)
+            return
+        turn = _earlier(rows[places])
+        for number in range(int(turn.max()) + 1 if len(turn) else 0):
+            yield from places[turn == number].split(self.scorer.micro_batch)
+
+    def _evaluate(self, images: Tensor, rows: Tensor) -> Tensor:
+        """Values (M,) of images as they are; `draws` forwards each."""
+        streams, references = self.streams.select(rows), self._references(rows)
+        values = torch.zeros(len(images), device=images.device)
+        for _ in range(self.draws):
+            scores = self.scorer.scores(images, streams=streams, references=references)
+            values += self.goal.values(scores, self.scorer.metric.spec) / self.draws
+        self.forwards.index_add_(0, rows, torch.full_like(rows, self.draws))
+        return values
 
     def _note_response(self, values: Tensor, rows: Tensor | None) -> None:
         """Remember which images ever gave another value than on the first look at all of them."""
@@ -294,20 +312,17 @@ class Objective:
             differs = (values != self._first[rows]).to(torch.int64)
             self.responded |= torch.zeros_like(self.forwards).index_add_(0, rows, differs) > 0
 
-    def _remember(self, images: Tensor, values: Tensor, rows: Tensor | None) -> None:
-        """Keep each image's best candidate, the first of equal ones; no data leaves the device."""
-        if not len(values):
-            return
-        if rows is not None:
-            nowhere = len(values)
-            peak = torch.full_like(self.best_values, -torch.inf).scatter_reduce(0, rows, values, "amax")
-            places = torch.arange(nowhere, device=values.device)
-            places = torch.where(values == peak[rows], places, nowhere)
-            first = torch.full_like(self.forwards, nowhere).scatter_reduce(0, rows, places, "amin")
-            images, values = images[first.clamp(max=nowhere - 1)], peak
-        better = values > self.best_values
-        self.best = torch.where(better[:, None, None, None], images, self.best)
-        self.best_values = torch.where(better, values, self.best_values)
+    def _remember(self, images: Tensor, values: Tensor, rows: Tensor) -> None:
+        """Keep each image's best candidate, the first of equal ones."""
+        nowhere = len(values)
+        peak = torch.full_like(self.best_values, -torch.inf).scatter_reduce(0, rows, values, "amax")
+        places = torch.arange(nowhere, device=values.device)
+        places = torch.where(values == peak[rows], places, nowhere)
+        first = torch.full_like(self.forwards, nowhere).scatter_reduce(0, rows, places, "amin")
+        # Most queries improve nothing, and copying whole images costs more than to ask which did.
+        better = (peak > self.best_values).nonzero().flatten()
+        self.best[better] = images[first[better]]
+        self.best_values[better] = peak[better]
 
     def _factor(self, scores: Tensor) -> Tensor:
         """(N,) slope of the goal, which maps each score on its own."""

@@ -70,8 +70,10 @@ class Linf(Budget):
     def admit(self, images: Tensor, clean: Tensor) -> Tensor:
         """Round to 8 bits, then clamp by whole levels: rounding alone may leave the cube by half a level."""
         # Half of what `violations` forgives: a level that is admitted here must not be refused there.
-        levels = int(self.epsilon * 255 + _LEVEL_SLACK / 2) / 255
-        return quantize(torch.clamp(quantize(images), clean - levels, clean + levels))
+        levels = int(self.epsilon * 255 + _LEVEL_SLACK / 2)
+        grid = clean.mul(255).round_()
+        change = images.mul(255).round_().sub_(grid).clamp_(-levels, levels)
+        return change.add_(grid).clamp_(0, 255).div_(255)
 
     def size(self, images: Tensor, clean: Tensor) -> Tensor:
         """Largest absolute difference, in units of 1."""
@@ -201,12 +203,15 @@ class Pixels(Budget):
     def project(self, images: Tensor, clean: Tensor) -> Tensor:
         """Keep the `count` pixels with the largest changes (Euclidean over the channels), the first of equal ones."""
         images = images.clamp(0, 1)
-        if not images.numel():
+        outside = (self.size(images, clean) > self.count).nonzero().flatten()
+        if not len(outside):
             return images
-        change = (images - clean).square().sum(dim=1).flatten(1)
+        wished, around = images[outside], clean[outside]
+        change = (wished - around).square().sum(dim=1).flatten(1)
         order = change.sort(dim=1, descending=True, stable=True).indices[:, : self.count]
         kept = torch.zeros_like(change, dtype=torch.bool).scatter_(1, order, True)
-        return torch.where(kept.view(len(images), 1, *images.shape[2:]), images, clean)
+        images[outside] = torch.where(kept.view(len(outside), 1, *images.shape[2:]), wished, around)
+        return images
 
     def admit(self, images: Tensor, clean: Tensor) -> Tensor:
         """The same, rounded to 8 bits."""
