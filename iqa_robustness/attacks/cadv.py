@@ -38,7 +38,7 @@ class CAdv(Transformation):
     Source: Bhattad et al., ICLR 2020; network of Zhang et al., ACM TOG 2017. What the published code shows is the
     network's picture, which differs from the clean one (SSIM about 0.9) before anything is attacked; here the clean
     colours are shifted by what the attack changes in the network's answer. `paper=True` shows the network's picture, at
-    the benchmark's rates (section 3.2, mean over its metrics), blurs the two colours into each other before clustering,
+    the benchmark's rates (section 3.3, mean over its metrics), blurs the two colours into each other before clustering,
     and returns the last iterate.
     Images: (N, 3, H, W) float32 RGB in [0, 1], H and W at least 7; padded to multiples of 8 at the border.
     Budget: SSIM of at least `least_ssim` to the clean image, after 8-bit rounding; the published code has none.
@@ -48,7 +48,7 @@ class CAdv(Transformation):
     rate that is not positive.
 
     Args:
-        rate: Adam's, in units of a* / 110 and of the mask.
+        rate: Adam's, in units of a* / 110 and of the mask; chosen after the published ones, not measured.
         hints: how many pixels are true hints.
         weights: the file, empty for siggraph17-df00044c.pth in `weights.folder()`.
         mask_centre: what the checkpoint's mask is lowered by: 0 for the published file, whose mask is 1 with a hint
