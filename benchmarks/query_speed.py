@@ -61,7 +61,8 @@ def main() -> None:
                 forwards.setdefault(subject, []).append(forward)
                 ratios.setdefault((subject, name), []).append(int(results[0].forwards.sum()) * forward / spent)
     print(
-        f"{options.images} images of {height} x {width}, {options.queries} queries, one thread, torch {torch.__version__}"
+        f"{options.images} images of {height} x {width}, {options.queries} queries, one thread, "
+        f"torch {torch.__version__}"
     )
     print(f"{'attack':<16}" + "".join(f"{name:>12}" for name in METRICS))
     print(f"{'forward, ms':<16}" + "".join(f"{1000 * statistics.median(forwards[name]):>12.2f}" for name in METRICS))

@@ -57,7 +57,6 @@ class NES(Attack):
 
     epsilon: float = 4 / 255
     queries: int = 10_000
-    cell: int = 1
     sigma: float = 2 / 255
     pairs: int = 20
     step: float = 0.25
@@ -92,7 +91,6 @@ class NES(Attack):
                 moved = around + _PAPER_STEP * _tiled(slopes / _length(slopes), images)
                 current[rows] = self.budget.project(moved, images[rows])
                 continue
-            slopes = self._spread(slopes, images)
             memory[rows] = slopes.add_(memory[rows], alpha=self.momentum)
             unit = slopes / _length(slopes) * math.sqrt(slopes[0].numel())
             moved = around.add_(lengths[rows, None, None, None] * unit)
@@ -108,8 +106,7 @@ class NES(Attack):
 
     def _slopes(self, objective: Objective, around: Tensor, rows: Tensor, streams: Streams, pairs: int) -> Tensor:
         """Sum over the pairs of noise × difference in value, of the shape of the noise."""
-        cells = (-(-extent // self.cell) for extent in around.shape[2:])
-        shape = (3, _PAPER_TILE, _PAPER_TILE) if self.paper else (3, *cells)
+        shape = (3, _PAPER_TILE, _PAPER_TILE) if self.paper else around.shape[1:]
         sigma = _PAPER_SIGMA if self.paper else self.sigma
         slopes = around.new_zeros(len(rows), *shape)
         together = max(objective.at_once // (2 * len(rows)), 1)
@@ -117,7 +114,7 @@ class NES(Attack):
             noises = [streams.normal(*shape) for _ in range(min(together, pairs - start))]
             probes = around.new_empty(len(noises), 2, *around.shape)
             for both, noise in zip(probes, noises, strict=True):
-                spread = self._spread(noise, around)
+                spread = _tiled(noise, around)
                 torch.add(around, spread, alpha=sigma, out=both[0])
                 torch.add(around, spread, alpha=-sigma, out=both[1])
             answers = objective.values(probes.flatten(0, 2), rows.repeat(2 * len(noises)), rounded=not self.paper)
@@ -126,14 +123,6 @@ class NES(Attack):
                 difference = torch.where(torch.isfinite(up) & torch.isfinite(down), up - down, 0)
                 slopes.addcmul_(noise, difference[:, None, None, None])
         return slopes
-
-    def _spread(self, n, around):
-        if self.paper:
-            return _tiled(n, around)
-        if self.cell == 1:
-            return n
-        h, w = around.shape[2:]
-        return n.repeat_interleave(self.cell, 2).repeat_interleave(self.cell, 3)[..., :h, :w]
 
 
 def _length(slopes: Tensor) -> Tensor:
