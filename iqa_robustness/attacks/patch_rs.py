@@ -67,6 +67,8 @@ class PatchRS(Attack):
 
     def run(self, objective: Objective, images: Tensor, streams: Streams) -> Tensor:
         """Spend the queries; returns the images with their accepted patches."""
+        if not len(images):
+            return images
         if self.paper:
             streams = Streams("patch-rs", ["0"] * len(images), device=images.device)
         height, width = images.shape[2:]

@@ -61,7 +61,18 @@ class Profile:
 
 
 # The published attacks and purifications that need no weights from elsewhere; more are a matter of naming them.
-_PUBLISHED_ATTACKS = ("facpa", "ifgsm", "korhonen", "madc", "square", "ssah", "stadv", "uap")
+_PUBLISHED_ATTACKS = (
+    "facpa",
+    "ifgsm",
+    "korhonen",
+    "madc",
+    "parsimonious",
+    "patch-rs",
+    "square",
+    "ssah",
+    "stadv",
+    "uap",
+)
 _PURIFICATIONS = (
     "color-quantization",
     "crop",
