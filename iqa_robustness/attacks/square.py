@@ -13,10 +13,12 @@ from torch import Tensor
 from iqa_robustness.attacks.base import Attack, AttackAccess
 from iqa_robustness.attacks.objectives import Objective
 from iqa_robustness.attacks.projections import Linf
-from iqa_robustness.attacks.random_search import Windows, in_order, numbers_ahead, share_at, whole_below
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.streams import Streams
 
+# Share of the query budget after which the patches' area is halved (Andriushchenko et al., section 4.1, of 10,000).
+_HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+_SCHEDULE_LENGTH = 10_000
 _PAPER_REGION, _PAPER_SHARE = 256, 0.05
 
 
@@ -37,7 +39,7 @@ class Square(Attack):
     """
 
     name: ClassVar[str] = "square"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 1
     access: ClassVar[AttackAccess] = "black-box"
     restriction: ClassVar[str] = "linf"
     varied_parameter: ClassVar[str] = "epsilon"
@@ -73,32 +75,39 @@ class Square(Attack):
             stripes = streams.signs(3, 1, width).expand(-1, -1, height, -1)
             current = self.budget.project(images + self.epsilon * stripes, images)
             values = objective.values(current)
-        numbers = numbers_ahead(streams, 5)
         for query in range(1 if self.paper else 2, self.queries):
             rows = objective.unfinished()
             if not len(rows):
                 break
-            drawn, side = next(numbers)[rows], self._side(query, height, width)
-            room = torch.tensor([height - side + 1, width - side + 1], device=images.device)
-            places = whole_below(drawn[:, :2], room)
-            colours = self._colours(images, current, Windows(rows, places, side), drawn[:, 2:])
-            candidates = current.index_select(0, rows)
-            Windows(in_order(rows), places, side).write(candidates, colours)
+            side = self._side(query, height, width)
+            candidates = self._recoloured(current, images, rows, streams.select(rows), side, (height, width))
             answers = objective.values(candidates, None if len(rows) == len(images) else rows)
-            better = (answers > values[rows]).nonzero().flatten()
-            Windows(rows[better], places[better], side).write(current, colours[better])
-            values[rows[better]] = answers[better]
+            accepted = answers > values[rows]
+            current[rows] = torch.where(accepted[:, None, None, None], candidates, current[rows])
+            values[rows] = torch.where(accepted, answers, values[rows])
         return current
 
     def _side(self, query: int, height: int, width: int) -> int:
         """Side of the square at a query, in pixels."""
-        share = (_PAPER_SHARE if self.paper else self.initial_share) * share_at(query, self.queries)
+        scaled = query / self.queries * _SCHEDULE_LENGTH
+        initial = _PAPER_SHARE if self.paper else self.initial_share
+        share = initial / 2 ** sum(scaled > step for step in _HALVINGS)
         return min(max(round(math.sqrt(share * height * width)), 1), min(height, width) - 1)
 
-    def _colours(self, images: Tensor, current: Tensor, windows: Windows, drawn: Tensor) -> Tensor:
-        """Clean colours ± epsilon for the squares, with one sign a channel."""
-        clean, shift = windows.read(images), self.epsilon * ((drawn < 0.5) * 2.0 - 1)[:, :, None, None]
-        colours = (clean + shift).clamp_(0, 1)
-        # A square that already has these colours would waste the query; the opposite ones are as likely.
-        wasted = (colours == windows.read(current)).flatten(1).all(dim=1)
-        return torch.where(wasted[:, None, None, None], (clean - shift).clamp_(0, 1), colours)
+    def _recoloured(
+        self, current: Tensor, images: Tensor, rows: Tensor, streams: Streams, side: int, region: tuple[int, int]
+    ) -> Tensor:
+        """The current images of `rows`, each with one square of its own set to the clean colours ± epsilon."""
+        candidates = current[rows]
+        tops = streams.integers(region[0] - side + 1).tolist()
+        lefts = streams.integers(region[1] - side + 1).tolist()
+        signs = streams.signs(3, 1, 1)
+        for number, row in enumerate(rows.tolist()):
+            place = (slice(None), slice(tops[number], tops[number] + side), slice(lefts[number], lefts[number] + side))
+            old, clean = candidates[number][place], images[row][place]
+            new = (clean + self.epsilon * signs[number]).clamp_(0, 1)
+            # A square that already has these colours would waste the query; the opposite ones are as likely.
+            candidates[number][place] = (
+                (clean - self.epsilon * signs[number]).clamp_(0, 1) if torch.equal(old, new) else new
+            )
+        return candidates
