@@ -63,7 +63,8 @@ class CumulativeUAP(TrainedAttack):
     published.
     Images: (N, 3, H, W) float32 RGB in [0, 1], any size; tiled from the top left, or cut, as that of `uap`.
     Budget: `epsilon` in units of 1 (2/255 is weak), l∞, after 8-bit rounding.
-    Cost: one backward and two or three forwards an image, all of them evidence and checks; training see `train`.
+    Cost: one backward and two or three forwards an image, all of them evidence and checks. The default training takes
+    15 s of one core against `compact` at 192 × 256.
     Raises: ArtefactError without a perturbation, or with one trained for something else.
     """
 

@@ -70,8 +70,8 @@ class FACPA(TrainedAttack):
     image (the edge repeated up to a multiple of 2^levels), and is small enough for a CPU.
     Images: (N, 3, H, W) float32 RGB in [0, 1], any size.
     Budget: `epsilon` in units of 1 (2/255 is weak), l∞, after 8-bit rounding.
-    Cost: a pass through the U-Net, one backward and two or three forwards an image, all of these evidence and checks;
-    training see `train`.
+    Cost: a pass through the U-Net, one backward and two or three forwards an image, all of these evidence and checks.
+    The default training takes 37 s of one core against `compact` at 192 × 256.
     Raises: ArtefactError without a generator, or with one trained for something else.
     """
 
