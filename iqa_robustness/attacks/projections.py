@@ -70,8 +70,10 @@ class Linf(Budget):
     def admit(self, images: Tensor, clean: Tensor) -> Tensor:
         """Round to 8 bits, then clamp by whole levels: rounding alone may leave the cube by half a level."""
         # Half of what `violations` forgives: a level that is admitted here must not be refused there.
-        levels = int(self.epsilon * 255 + _LEVEL_SLACK / 2) / 255
-        return quantize(torch.clamp(quantize(images), clean - levels, clean + levels))
+        reach = int(self.epsilon * 255 + _LEVEL_SLACK / 2)
+        centre = clean * 255  # whole numbers, also in float32
+        low = centre - reach
+        return images.mul(255).round_().clamp_(low, centre.add_(reach)).clamp_(0, 255).div_(255)
 
     def size(self, images: Tensor, clean: Tensor) -> Tensor:
         """Largest absolute difference, in units of 1."""
@@ -126,8 +128,8 @@ class L2(Shrinking):
     def project(self, images: Tensor, clean: Tensor) -> Tensor:
         """Scale the change to the ball, then clamp to [0, 1], which only shortens it."""
         change = images - clean
-        length = l2(images, clean).clamp(min=torch.finfo(images.dtype).tiny)
-        return (clean + change * _each((self.epsilon / length).clamp(max=1))).clamp_(0, 1)
+        length = change.flatten(1).norm(dim=1).clamp_(min=torch.finfo(images.dtype).tiny)
+        return change.mul_(_each((self.epsilon / length).clamp_(max=1))).add_(clean).clamp_(0, 1)
 
     def size(self, images: Tensor, clean: Tensor) -> Tensor:
         """Euclidean norm of the change, in units of 1."""
