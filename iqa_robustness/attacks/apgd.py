@@ -82,7 +82,7 @@ class AutoPGD(Attack):
             best_values = torch.where(better, values, best_values)
             if step in checks:
                 stuck = (size == size_then) & (best_values == values_then)
-                halve = stuck | (rises < _RISING * (step - last_check))
+                halve = stuck | (rises <= _RISING * (step - last_check))
                 values_then, size_then, last_check = best_values, size, step
                 size = torch.where(halve, size / 2, size)
                 current, gradients = _chosen(halve, best, current), _chosen(halve, best_gradients, gradients)
@@ -216,16 +216,20 @@ class APGDL2(AutoPGD):
 
 
 def checkpoints(steps: int) -> list[int]:
-    """Numbers of the steps after which the step size is looked at (Croce and Hein, section 3.2)."""
-    shares = [0.0, _FIRST_CHECK]
-    while shares[-1] < 1:
-        shares.append(shares[-1] + max(shares[-1] - shares[-2] - _CHECKS_CLOSE_UP_BY, _CLOSEST_CHECKS))
-    # A tenth of a thousandth off: 0.22 · 50 is a little more than 11 in floating point.
-    return sorted({math.ceil(share * steps - 1e-4) for share in shares[1:] if share * steps <= steps})
+    """Numbers of the steps after which the step size is looked at, with the whole numbers of the authors' code."""
+    first, less, least = (max(int(share * steps), 1) for share in (_FIRST_CHECK, _CHECKS_CLOSE_UP_BY, _CLOSEST_CHECKS))
+    found, gap = [first], first
+    while found[-1] < steps:
+        gap = max(gap - less, least)
+        found.append(found[-1] + gap)
+    return found[:-1]
 
 
 def _chosen(places: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    """`new` images where (N,) `places`, `old` ones elsewhere."""
+    """`new` images where (N,) `places`, `old` ones elsewhere; neither is copied while all images agree."""
+    wanted = places.tolist()
+    if all(wanted) or not any(wanted):
+        return new if all(wanted) else old
     return torch.where(_each(places), new, old)
 
 

@@ -214,11 +214,10 @@ class Attack(ABC):
             )
 
     def _check_result(self, result: Tensor, clean: Tensor, names: tuple[str, ...], metric: Metric) -> None:
-        left = self.budget.violations(result, clean)
+        left, rounded = self.budget.violations(result, clean), quantize(result)
         # NaN differs from itself, values outside [0, 1] from their clamped selves.
-        outside = left | (result != quantize(result)).flatten(1).any(dim=1)
-        if bool(outside.any()):
-            row = int(outside.nonzero()[0])
+        if bool(left.any()) or not torch.equal(result, rounded):
+            row = int((left | (result != rounded).flatten(1).any(dim=1)).nonzero()[0])
             raise AttackContractError(
                 f"the attack left its budget: {float(self.budget.size(result, clean)[row]):.6g} after 8-bit rounding, "
                 f"{self.budget.limit:.6g} allowed ({self.restriction})"

@@ -34,7 +34,7 @@ class IFGSM(Attack):
     """
 
     name: ClassVar[str] = "ifgsm"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 1
     access: ClassVar[AttackAccess] = "white-box"
     restriction: ClassVar[str] = "linf"
     varied_parameter: ClassVar[str] = "alpha"

@@ -130,8 +130,8 @@ class L2(Shrinking):
     def project(self, images: Tensor, clean: Tensor) -> Tensor:
         """Scale the change to the ball, then clamp to [0, 1], which only shortens it."""
         change = images - clean
-        length = l2(images, clean).clamp(min=torch.finfo(images.dtype).tiny)
-        return (clean + change * _each((self.epsilon / length).clamp(max=1))).clamp_(0, 1)
+        length = change.flatten(1).norm(dim=1).clamp_(min=torch.finfo(images.dtype).tiny)
+        return change.mul_(_each((self.epsilon / length).clamp_(max=1))).add_(clean).clamp_(0, 1)
 
     def size(self, images: Tensor, clean: Tensor) -> Tensor:
         """Euclidean norm of the change, in units of 1."""

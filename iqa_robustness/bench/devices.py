@@ -1,13 +1,20 @@
-"""Where and how numbers are computed: device, threads, and what of it belongs into a key."""
+"""Where and how numbers are computed: device, threads, memory, and what of it belongs into a key."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from iqa_robustness.errors import ConfigurationError
+
+# Parameters of glibc's mallopt: what is freed at the top goes back to the system, and what is mapped on its own.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_NEVER = 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +42,9 @@ class Numerics:
 def prepared_device(name: str, *, option: str = "--iqa-device") -> str:
     """Choose the device and set what exact repeatability needs: one CPU thread, deterministic kernels without TF32.
 
+    The process keeps what it frees: every step needs again what the last one freed, and page faults took a sixth of the
+    time of gradient attacks on a small metric. Peak memory stays the same.
+
     Args:
         name: `auto` (CUDA where there is one, else the CPU) or a torch device.
         option: how messages call what gave the name.
@@ -60,4 +70,14 @@ def prepared_device(name: str, *, option: str = "--iqa-device") -> str:
     torch.backends.cudnn.deterministic = True
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+    _keep_freed_memory()
     return str(device)
+
+
+def _keep_freed_memory() -> None:
+    # glibc only; elsewhere nothing is lost but time.
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            libc = ctypes.CDLL(None)
+            libc.mallopt(_M_TRIM_THRESHOLD, _NEVER)
+            libc.mallopt(_M_MMAP_THRESHOLD, _NEVER)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 
@@ -20,6 +23,29 @@ def _settings_restored() -> Iterator[None]:
     yield
     torch.set_num_threads(threads)
     cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is asked to keep memory")
+def test_memory_that_is_freed_is_used_again_without_page_faults() -> None:
+    code = """
+import resource, torch
+from iqa_robustness.bench.devices import prepared_device
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        kept = [torch.zeros(10_000_000) for _ in range(3)]
+        del kept
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+torch.set_num_threads(1)
+first = faults()
+prepared_device("cpu")
+faults()
+print(first, faults())
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120)
+    before, after = map(int, done.stdout.split())
+    assert before > 10_000  # 40 MB are more than glibc keeps by itself
+    assert after < before / 100
 
 
 # --- choosing -------------------------------------------------------------------------------------------------------
