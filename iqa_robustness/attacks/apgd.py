@@ -230,7 +230,7 @@ def _chosen(places: Tensor, new: Tensor, old: Tensor) -> Tensor:
     wanted = places.tolist()
     if all(wanted) or not any(wanted):
         return new if all(wanted) else old
-    return torch.where(_each(places), new, old)
+    return torch.stack([new[row] if take else old[row] for row, take in enumerate(wanted)])
 
 
 def _each(values: Tensor) -> Tensor:
