@@ -6,12 +6,14 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from iqa_robustness.errors import ConfigurationError
-from iqa_robustness.images import from_uint8, quantize, to_uint8
+from iqa_robustness.images import from_uint8, to_uint8
 from iqa_robustness.jpeg import check_quality, coded, round_trip
 
 
@@ -35,8 +37,7 @@ class Encoder(ABC):
 
     def through(self, images: Tensor) -> Tensor:
         """The encoder's own values, with the slope of the surrogate where a gradient is wanted (BPDA)."""
-        with torch.no_grad():
-            exact = self.encode(images)
+        exact = self.encode(images.detach())
         if not (torch.is_grad_enabled() and images.requires_grad):
             return exact
         stand_in = self.surrogate(images)
@@ -86,7 +87,7 @@ class JpegFile(Encoder):
 
 @dataclass(frozen=True, kw_only=True)
 class Thumbnail(Encoder):
-    """Shrunk and brought back to its size, bilinearly with antialiasing as Pillow does, with 8 bits after each.
+    """Shrunk and brought back to its size by Pillow, bilinearly: antialiased, with 8 bits after each.
 
     scale: share of height and width in between, above 0 and below 1.
     Raises: ConfigurationError for another scale.
@@ -103,16 +104,19 @@ class Thumbnail(Encoder):
 
     def encode(self, images: Tensor) -> Tensor:
         """On the grid k/255; the images are rounded to it first."""
-        return quantize(_resized(quantize(_resized(quantize(images), self._small(images))), images.shape[-2:]))
+        (rows, columns), (height, width) = self._small(images), images.shape[-2:]
+        pixels = to_uint8(images)
+        for place, picture in enumerate(pixels):
+            small = Image.fromarray(picture).resize((columns, rows), Image.Resampling.BILINEAR)
+            pixels[place] = np.asarray(small.resize((width, height), Image.Resampling.BILINEAR))
+        return from_uint8(pixels).to(images.device)
 
     def surrogate(self, images: Tensor) -> Tensor:
         """The same without rounding: both steps are linear."""
-        return _resized(_resized(images, self._small(images)), images.shape[-2:])
+        height, width = images.shape[-2:]
+        small = F.interpolate(images, size=self._small(images), mode="bilinear", antialias=True)
+        return F.interpolate(small, size=(height, width), mode="bilinear", antialias=True)
 
     def _small(self, images: Tensor) -> tuple[int, int]:
         height, width = (max(1, round(side * self.scale)) for side in images.shape[-2:])
         return height, width
-
-
-def _resized(images: Tensor, size: tuple[int, ...]) -> Tensor:
-    return F.interpolate(images, size=tuple(size), mode="bilinear", align_corners=False, antialias=True)
