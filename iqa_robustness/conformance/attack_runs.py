@@ -106,7 +106,7 @@ def limits(subject: AttackSubject) -> str:
 
 
 def entrants(subject: AttackSubject) -> str:
-    """One run, of an attack that leaves images out."""
+    """No run: whom an attack would leave out. (That they are left alone is the template's business.)"""
     attack, names = subject.chosen(), [f"image-{number}" for number in range(_DRAWN)]
     together = attack.entrants(Streams("entrants", names, device=subject.device))
     if together is None:
@@ -116,13 +116,6 @@ def entrants(subject: AttackSubject) -> str:
         all(one is not None and bool(one) == bool(many) for one, many in zip(alone, together, strict=True)),
         f"whether an image is attacked depends on its companions ({attack!r})",
         fix=_STREAMS,
-    )
-    result = attack(subject.reference_metric(), subject.photographs(), ids=IDS)
-    left = torch.ones(len(IDS), dtype=torch.bool) if result.entrants is None else ~result.entrants
-    require(
-        torch.equal(result.images[left], result.clean[left]) and not int(result.backwards[left].sum()),
-        f"an image that is no entrant is changed, or costs gradients ({attack!r})",
-        fix="leave it to the template who is attacked",
     )
     return f"{float(together.float().mean()):.0%} of {_DRAWN} images"
 
