@@ -62,6 +62,12 @@ for _entry in (
         weights="cadv",
     ),
     AttackEntry(
+        name="codec",
+        target="iqa_robustness.attacks.codec:Codec",
+        summary="gradient signs within an l∞ ball whose gain outlasts JPEG and resizing",
+        access="white-box",
+    ),
+    AttackEntry(
         name="colour-hints",
         target="iqa_robustness.attacks.colour_hints:ColourHints",
         summary="sparse changes of colour, spread to what is near and alike, within an SSIM",
@@ -136,6 +142,12 @@ for _entry in (
         name="pgd",
         target="iqa_robustness.attacks.pgd:PGD",
         summary="iterated gradient signs from random starts within an l∞ ball",
+        access="white-box",
+    ),
+    AttackEntry(
+        name="single-entrant",
+        target="iqa_robustness.attacks.single_entrant:SingleEntrant",
+        summary="gradient signs within an l∞ ball on a share of the images, the others enter clean",
         access="white-box",
     ),
     AttackEntry(

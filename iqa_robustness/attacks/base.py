@@ -7,13 +7,14 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, Self, final
 
 import torch
 from torch import Tensor
 
 from iqa_robustness.attacks.objectives import RAISE, BudgetExhausted, Goal, Objective
 from iqa_robustness.attacks.projections import Budget
+from iqa_robustness.encoders import Encoder, Lossless
 from iqa_robustness.errors import AttackContractError, CapabilityError, ConfigurationError, IqaRobustnessError, Where
 from iqa_robustness.images import checked_images, quantize
 from iqa_robustness.metrics.base import Metric
@@ -29,11 +30,13 @@ class AttackResult:
 
     images: (N, 3, H, W) float32 on the grid k/255, inside the budget.
     clean: (N, 3, H, W), the attacked images as 8 bits hold them.
-    values, clean_values: (N,) what the attacker reached and started from, in units of diam (higher is what it wants).
+    values, clean_values: (N,) what the attacker reached and started from, in units of diam (higher is what it wants);
+        means over the attack's `encoders`.
     forwards, backwards: (N,) int64, passes each image took part in; the final check of the result is included.
     gradient_finite, gradient_nonzero, responded: (N,) bool, evidence that the attack was able to work.
     trace: mean value over the images at each gradient step, in units of diam; empty for query attacks.
     seconds: wall time of the call.
+    entrants: (N,) bool, the images that were attacked, where the attack leaves some as they are; None: every image.
     """
 
     images: Tensor
@@ -47,6 +50,7 @@ class AttackResult:
     responded: Tensor
     trace: tuple[float, ...]
     seconds: float
+    entrants: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +79,23 @@ class Attack(ABC):
     def budget(self) -> Budget:
         """The set of allowed images."""
 
+    @property
+    def encoders(self) -> tuple[Encoder, ...]:
+        """What an image goes through before the metric sees it: a value is the mean over them. As it is by default."""
+        return (Lossless(),)
+
+    def entrants(self, streams: Streams) -> Tensor | None:
+        """(N,) bool, which images are attacked; the others are returned as they are. None, the default: every image.
+
+        `streams` depend on the image and the seed alone: at every strength, on every metric they are the same images.
+        """
+        del streams
+        return None
+
+    def on_every_image(self) -> Self:
+        """The attack without its choice of images: what shows whether it works."""
+        return self
+
     @abstractmethod
     def run(self, objective: Objective, images: Tensor, streams: Streams) -> Tensor:
         """Search for images with a high objective; (N, 3, H, W) to the last iterate of the same shape.
@@ -100,7 +121,8 @@ class Attack(ABC):
         """Attack a metric, or a defended metric (then the attack is adaptive).
 
         The images are rounded to 8 bits first; an image file holds nothing finer. Of the rounded, allowed images whose
-        score was seen, the best is returned, the clean one included (`paper=True`: the last one).
+        score was seen, the best is returned, the clean one included (`paper=True`: the last one). Of an image that is
+        no entrant the clean one is returned, for one query.
 
         Args:
             metric: the target.
@@ -127,6 +149,7 @@ class Attack(ABC):
         try:
             clean = quantize(checked_images(images.detach()))
             streams = Streams(f"{key}/{seed}", names, device=clean.device)
+            entrants = self.entrants(Streams(f"entrants/{seed}", names, device=clean.device))
             objective = Objective(
                 Scorer(metric=metric, micro_batch=micro_batch),
                 goal,
@@ -137,9 +160,13 @@ class Attack(ABC):
                 max_forwards=max_forwards,
                 reserve=self._reserve,
                 references=None if references is None else checked_images(references.detach(), what="references"),
+                encoders=self.encoders,
             )
             self._check_affordable(objective)
-            result, values = self._search(objective, streams.fork("attack"))
+            if entrants is None:
+                result, values = self._search(objective, streams.fork("attack"))
+            else:
+                result, values = self._search_some(objective, streams, entrants)
             clean_values = objective.query_clean()
         except IqaRobustnessError as error:
             raise error.at(metric=metric.spec.name, attack=self.name) from error.__cause__
@@ -156,7 +183,21 @@ class Attack(ABC):
             responded=objective.responded,
             trace=tuple(objective.trace),
             seconds=time.perf_counter() - started,
+            entrants=entrants,
         )
+
+    def _search_some(self, objective: Objective, streams: Streams, entrants: Tensor) -> tuple[Tensor, Tensor]:
+        """Search for the entrants; the others are asked about once, and stay as they are."""
+        images, values = objective.clean.clone(), torch.zeros_like(objective.best_values)
+        for places, attacked in ((entrants, True), (~entrants, False)):
+            rows = places.nonzero().flatten()
+            part = objective.part(rows)
+            if attacked:
+                images[rows], values[rows] = self._search(part, streams.select(rows).fork("attack"))
+            else:
+                values[rows] = part.query_clean()
+            objective.absorb(part, rows)
+        return images, values
 
     def _search(self, objective: Objective, streams: Streams) -> tuple[Tensor, Tensor]:
         """Run, then score what only gradients have seen; the images to return and their values."""
@@ -205,7 +246,7 @@ class Attack(ABC):
 
     def _check_affordable(self, objective: Objective) -> None:
         # A gradient step, or (after the clean image) one query, and the final check.
-        least = (self._reserve + (1 if self.access == "white-box" else 2)) * objective.draws
+        least = (self._reserve + (1 if self.access == "white-box" else 2)) * objective.passes
         if objective.max_forwards is not None and objective.max_forwards < least:
             raise ConfigurationError(
                 f"{objective.max_forwards} forward passes an image do not pay for one step of {self.name}: "

@@ -6,16 +6,18 @@ The direction of a metric (lower is better) is handled here and nowhere else: ev
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from iqa_robustness.attacks.projections import Budget
+from iqa_robustness.encoders import Encoder, Lossless
 from iqa_robustness.errors import AttackContractError, Where
 from iqa_robustness.metrics.base import MetricSpec
+from iqa_robustness.metrics.encoded import EncodedMetric
 from iqa_robustness.metrics.scoring import Scorer
 from iqa_robustness.streams import Streams
 
@@ -86,6 +88,8 @@ class Objective:
         max_forwards: forward passes each image may spend, None for no limit.
         reserve: queries of each image that `values` and `values_and_gradients` leave unspent, for the final check.
         references: (N, 3, H, W), what a full-reference metric compares each image with; the clean image when None.
+        encoders: what images go through before the metric sees them; a value is the mean over them, and costs as many
+            passes. The best image is the one that is best after them; it is remembered as it was before.
     """
 
     def __init__(
@@ -100,13 +104,16 @@ class Objective:
         max_forwards: int | None = None,
         reserve: int = 0,
         references: Tensor | None = None,
+        encoders: Sequence[Encoder] = (Lossless(),),
     ) -> None:
         count, device = len(clean), clean.device
         self.scorer, self.goal, self.budget, self.streams = scorer, goal, budget, streams
         self.clean = clean
         full_reference = scorer.metric.spec.full_reference
         self.references = (clean if references is None else references) if full_reference else None
-        self.draws = draws if scorer.metric.spec.stochastic else 1
+        self.draws, self.encoders = draws if scorer.metric.spec.stochastic else 1, encoders
+        # Forward passes of one value, each with the scorer that makes it.
+        self._passes = [each for each in (_behind(encoder, scorer) for encoder in encoders) for _ in range(self.draws)]
         self.max_forwards, self.reserve = max_forwards, reserve
         self.forwards = torch.zeros(count, dtype=torch.int64, device=device)
         self.backwards = torch.zeros(count, dtype=torch.int64, device=device)
@@ -122,11 +129,40 @@ class Objective:
         self.trace: list[float] = []
         self._first: Tensor | None = None
 
+    @property
+    def passes(self) -> int:
+        """Forward passes of one value: draws × encoders."""
+        return len(self._passes)
+
     def query_clean(self) -> Tensor:
-        """The values (N,) of the clean images; asked for once, `draws` forwards each."""
+        """The values (N,) of the clean images; asked for once, `passes` forwards each."""
         if self.clean_values is None:
             self.clean_values = self.values(self.clean)
         return self.clean_values.clone()
+
+    def part(self, rows: Tensor) -> Objective:
+        """An objective over some of the images, (M,) int64, which has asked nothing yet; `absorb` takes it back."""
+        return Objective(
+            self.scorer,
+            self.goal,
+            self.clean[rows],
+            self.budget,
+            self.streams.select(rows),
+            draws=self.draws,
+            max_forwards=self.max_forwards,
+            reserve=self.reserve,
+            references=self._references(rows),
+            encoders=self.encoders,
+        )
+
+    def absorb(self, part: Objective, rows: Tensor) -> None:
+        """Take in what a `part` over these rows has paid for, seen and found."""
+        clean_values = self.best_values.clone() if self.clean_values is None else self.clean_values
+        clean_values[rows] = part.query_clean()
+        self.clean_values = clean_values
+        for name in ("forwards", "backwards", "gradient_finite", "gradient_nonzero", "responded"):
+            getattr(self, name)[rows] = getattr(part, name)
+        self.trace += part.trace
 
     def values(self, candidates: Tensor, rows: Tensor | None = None, *, rounded: bool = True) -> Tensor:
         """Query candidates, made admissible first; the best of each image is remembered.
@@ -138,7 +174,7 @@ class Objective:
                 published attacks do that probe with steps below one level. No such candidate is remembered.
 
         Returns:
-            (M,) values; `draws` forwards each. Candidates whose image has no budget left are not evaluated: −inf.
+            (M,) values; `passes` forwards each. Candidates whose image has no budget left are not evaluated: −inf.
 
         Raises:
             BudgetExhausted: no candidate can be paid for.
@@ -163,7 +199,7 @@ class Objective:
     def values_and_gradients(self, images: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Values (M,) and gradients (M, 3, H, W) at floating-point images.
 
-        `draws` forwards and backwards an image, averaged. A gradient that is not finite is flagged and becomes zero.
+        `passes` forwards and backwards an image, averaged. A gradient that is not finite is flagged and becomes zero.
         The best iterate is remembered; the template scores its rounded form at the end. A distance has no slope where
         it is least: of an image that is its own reference, both are taken half a level beside it.
 
@@ -200,8 +236,8 @@ class Objective:
             for place in better.nonzero().flatten().tolist():
                 self.iterate[place if rows is None else rows[place]] = images[place]
         self._note_response(values, rows)
-        self.forwards[every] += self.draws
-        self.backwards[every] += self.draws
+        self.forwards[every] += self.passes
+        self.backwards[every] += self.passes
         if len(values):
             self.trace.append(float(values.double().mean()))
         return values, gradients
@@ -216,7 +252,7 @@ class Objective:
         """Rows that have not reached the goal and can still pay for a query, (M,) int64."""
         open_rows = ~self.goal.reached(self.best_values)
         if self.max_forwards is not None:
-            open_rows &= self.forwards + (1 + self.reserve) * self.draws <= self.max_forwards
+            open_rows &= self.forwards + (1 + self.reserve) * self.passes <= self.max_forwards
         return open_rows.nonzero().flatten()
 
     def _checked(self, images: Tensor, rows: Tensor | None, *, distinct: bool = False) -> Tensor:
@@ -241,16 +277,16 @@ class Objective:
         return images.to(self.clean.dtype)
 
     def _averaged(self, images: Tensor, streams: Streams, references: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Values and gradients in the goal's units, means over the draws."""
+        """Values and gradients in the goal's units, means over the passes."""
         total, slope = torch.zeros(len(images), device=images.device), torch.zeros(0)
-        for draw in range(self.draws):
-            scores, slopes = self.scorer.scores_and_gradients(images, streams=streams, references=references)
-            total += self.goal.values(scores, self.scorer.metric.spec) / self.draws
+        for number, scorer in enumerate(self._passes):
+            scores, slopes = scorer.scores_and_gradients(images, streams=streams, references=references)
+            total += self.goal.values(scores, scorer.metric.spec) / self.passes
             # In place: the scorer's tensor is new, and each further one would cost a per cent of a small metric's time.
             slopes.mul_(self._factor(scores)[:, None, None, None])
-            if self.draws > 1:
-                slopes.div_(self.draws)
-            slope = slope.add_(slopes) if draw else slopes
+            if self.passes > 1:
+                slopes.div_(self.passes)
+            slope = slope.add_(slopes) if number else slopes
         return total, slope
 
     def _references(self, rows: Tensor | None) -> Tensor | None:
@@ -271,7 +307,7 @@ class Objective:
         if self.max_forwards is None:
             return None
         wanted = self._every_row() if rows is None else rows
-        able = self.forwards[wanted] + (_earlier(wanted) + 1 + self.reserve) * self.draws <= self.max_forwards
+        able = self.forwards[wanted] + (_earlier(wanted) + 1 + self.reserve) * self.passes <= self.max_forwards
         if bool(able.all()):
             return None
         if not bool(able.any()):
@@ -295,13 +331,13 @@ class Objective:
             yield from places[turn == number].split(self.scorer.micro_batch)
 
     def _evaluate(self, images: Tensor, rows: Tensor) -> Tensor:
-        """Values (M,) of images as they are; `draws` forwards each."""
+        """Values (M,) of images as they are; `passes` forwards each."""
         streams, references = self.streams.select(rows), self._references(rows)
         values = torch.zeros(len(images), device=images.device)
-        for _ in range(self.draws):
-            scores = self.scorer.scores(images, streams=streams, references=references)
-            values += self.goal.values(scores, self.scorer.metric.spec) / self.draws
-        self.forwards.index_add_(0, rows, torch.full_like(rows, self.draws))
+        for scorer in self._passes:
+            scores = scorer.scores(images, streams=streams, references=references)
+            values += self.goal.values(scores, scorer.metric.spec) / self.passes
+        self.forwards.index_add_(0, rows, torch.full_like(rows, self.passes))
         return values
 
     def _note_response(self, values: Tensor, rows: Tensor | None) -> None:
@@ -334,6 +370,11 @@ class Objective:
             leaf = scores.detach().requires_grad_(True)
             (factor,) = torch.autograd.grad(self.goal.values(leaf, self.scorer.metric.spec).sum(), leaf)
         return factor
+
+
+def _behind(encoder: Encoder, scorer: Scorer) -> Scorer:
+    """The scorer, of images that have gone through the encoder."""
+    return scorer if isinstance(encoder, Lossless) else replace(scorer, metric=EncodedMetric(scorer.metric, encoder))
 
 
 def _finite_and_nonzero(gradients: Tensor) -> tuple[Tensor, Tensor]:

@@ -209,7 +209,7 @@ class _Solver:
         return self._points[key]
 
     def _measured(self, fields: Mapping[str, Any]) -> Point:
-        attack, device = attacks.create(self.name, **fields), _device(self.metric)
+        attack, device = attacks.create(self.name, **fields).on_every_image(), _device(self.metric)
         sums = dict.fromkeys(("linf", "l0", "psnr", "ssim", "gain"), 0.0)
         for first in range(0, len(self.clean), _MICRO_BATCH):
             rows = range(first, min(first + _MICRO_BATCH, len(self.clean)))

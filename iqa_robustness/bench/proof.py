@@ -35,6 +35,7 @@ def prove(attack: Attack, cell: Cell, clean: Clean, stages: Stages) -> dict[str,
         JSON for the record: the reference's name, the store digest, and each image's gain in per cent of its range,
         with its content.
     """
+    attack = attack.on_every_image()
     if isinstance(attack, TrainedAttack):  # what it has learned is about another metric
         attack = replace(attack, artefact=None)
     pair = Pair(Subject(reference_for(attack), device=stages.numerics.device), "none", n0=cell.n0, n=cell.n)

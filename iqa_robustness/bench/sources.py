@@ -15,9 +15,10 @@ from torch import Tensor
 
 from iqa_robustness.attacks.projections import Linf
 from iqa_robustness.datasets.base import View
+from iqa_robustness.encoders import Encoder
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.images import encode_png, from_uint8, read_pixels, to_uint8
-from iqa_robustness.store import Entry
+from iqa_robustness.store import Entry, document_of
 from iqa_robustness.streams import Streams
 
 
@@ -98,6 +99,20 @@ class Placebo(Source):
                 for place, row in enumerate(rows)
             ]
         )
+
+
+class Encoded(Source):
+    """The images of another source after an encoder."""
+
+    def __init__(self, source: Source, encoder: Encoder) -> None:
+        self.source = source
+        self.encoder = encoder
+        self.ids = source.ids
+        self.document = {"encoded": source.document, "encoder": document_of(encoder)}
+
+    def batch(self, rows: range) -> Tensor:
+        """Encoded and decoded anew."""
+        return self.encoder.encode(self.source.batch(rows))
 
 
 class ImageTar:

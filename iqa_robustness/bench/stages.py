@@ -1,7 +1,7 @@
 """The steps a cell is made of, each computed once and shared by all cells that need it.
 
 trained(metric, attack) ──▶ adversarial(metric, attack) ──▶ scores(pair, its images) ─┐
-scores(pair, clean) · scores(pair, placebo) ──────────────────────────────────────────┴──▶ the cell's record
+scores(pair, clean) · scores(pair, placebo) · scores(pair, either, encoded) ──────────┴──▶ the cell's record
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ class Stages:
     ) -> Entry:
         """Images of an attack on the pair's metric, or (adaptive) on the defended one.
 
-        Values: clean_values, values (in units of diam), forwards, backwards, three flags, ssim, psnr, linf, l2, trace.
+        Values: clean_values, values (in units of diam), forwards, backwards, three flags, ssim, psnr, linf, l2, trace;
+        of attacks that leave images out also the flag entrant.
         Files: values.safetensors, images.tar.
 
         Args:
@@ -183,9 +184,12 @@ class Stages:
                     key=key.digest,
                 )
                 tar.add(result.images)
-                traces.append((len(rows), result.trace))
+                attacked = len(rows) if result.entrants is None else int(result.entrants.sum())
+                if attacked:
+                    traces.append((attacked, result.trace))
                 parts.append(
                     {
+                        **({} if result.entrants is None else {"entrant": _array(result.entrants)}),
                         "clean_values": _array(result.clean_values),
                         "values": _array(result.values),
                         "forwards": _array(result.forwards),
@@ -279,7 +283,7 @@ def _joined(parts: list[Columns]) -> Columns:
 
 def _mean_trace(traces: list[tuple[int, tuple[float, ...]]]) -> np.ndarray:
     """Mean over images of traces that are means over chunks; cut to the shortest where images stopped early."""
-    length = min(len(trace) for _, trace in traces)
+    length = min((len(trace) for _, trace in traces), default=0)
     total = sum(count for count, _ in traces)
     return sum((count / total) * np.asarray(trace[:length], np.float64) for count, trace in traces) + np.zeros(length)
 

@@ -13,11 +13,13 @@ from iqa_robustness.conformance.pictures import extremes
 from iqa_robustness.conformance.targets import Fragile, Noisy
 from iqa_robustness.errors import CapabilityError, ConformanceError, NonFiniteScoreError
 from iqa_robustness.metrics.base import Metric
+from iqa_robustness.streams import Streams
 
 RESULT = ("images", "clean", "values", "clean_values", "forwards", "backwards", "responded", "gradient_nonzero")
 SIZES = ((64, 64), (33, 47), (50, 32))
 LIMITS = (8, 13)
 _EVERY = (0, 1, 2)
+_DRAWN = 100
 _STREAMS = "draw from `streams` alone, image by image, and let no image's step depend on another image"
 
 
@@ -82,10 +84,10 @@ def counters(subject: AttackSubject) -> str:
 
 
 def limits(subject: AttackSubject) -> str:
-    """Eight runs of a few forward passes."""
+    """Eight runs of a few forward passes; as many more as it has encoders for each value."""
     for paper in (False, True):
         attack, clean = subject.made(paper=paper), subject.photographs(2)
-        for limit in LIMITS:
+        for limit in (queries * len(attack.encoders) for queries in LIMITS):
             for row in range(len(clean)):
                 metric = subject.counted()
                 result = attack(metric, clean[row : row + 1], max_forwards=limit)
@@ -100,7 +102,22 @@ def limits(subject: AttackSubject) -> str:
                     f"with max_forwards={limit} the result is outside the budget, or has no finite value ({attack!r})",
                     fix="let BudgetExhausted pass: the template returns the best allowed image",
                 )
-    return f"{LIMITS[0]} and {LIMITS[1]} forwards an image"
+    return f"{LIMITS[0]} and {LIMITS[1]} values of an image"
+
+
+def entrants(subject: AttackSubject) -> str:
+    """No run: whom an attack would leave out. (That they are left alone is the template's business.)"""
+    attack, names = subject.chosen(), [f"image-{number}" for number in range(_DRAWN)]
+    together = attack.entrants(Streams("entrants", names, device=subject.device))
+    if together is None:
+        return "every image"
+    alone = [attack.entrants(Streams("entrants", [name], device=subject.device)) for name in names]
+    require(
+        all(one is not None and bool(one) == bool(many) for one, many in zip(alone, together, strict=True)),
+        f"whether an image is attacked depends on its companions ({attack!r})",
+        fix=_STREAMS,
+    )
+    return f"{float(together.float().mean()):.0%} of {_DRAWN} images"
 
 
 def any_size(subject: AttackSubject) -> str:

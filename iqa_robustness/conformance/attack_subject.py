@@ -86,14 +86,19 @@ class AttackSubject:
     ) -> Attack:
         """The attack at a strength, with few queries where it counts them and `options` do not say how many.
 
-        One that is trained has an artefact of a short training for that goal and size.
+        One that chooses among the images attacks every one (`chosen` is as it comes). One that is trained has an
+        artefact of a short training for that goal and size.
         """
-        attack = attacks.create(self.reference, strength=strength, **self.options)
+        attack = attacks.create(self.reference, strength=strength, **self.options).on_every_image()
         if hasattr(attack, "queries") and "queries" not in self.options:
             changes = {"queries": queries, **changes}
         if isinstance(attack, TrainedAttack) and attack.artefact is None:
             return self._trained(replace(attack, **{**_SHORT, **changes}), goal, size)
         return replace(attack, **changes)
+
+    def chosen(self) -> Attack:
+        """The attack as it comes, which may leave images out."""
+        return attacks.create(self.reference, **self.options)
 
     def _trained(self, attack: TrainedAttack, goal: Shift, size: tuple[int, int]) -> Attack:
         def train() -> bytes:

@@ -15,6 +15,7 @@ from iqa_robustness.conformance.attack_runs import (
     any_size,
     company,
     counters,
+    entrants,
     extreme_pictures,
     limits,
     named_nan,
@@ -127,14 +128,15 @@ def budget(subject: AttackSubject) -> str:
 
 
 def values(subject: AttackSubject) -> str:
-    """No further run; four forwards for each of the six."""
+    """No further run; four forwards for each of the six, through each of the attack's encoders."""
     for run in subject.runs:
         result, what = run.result, f"{run.goal.direction}, {run.attack!r}"
         for name, images, said in (
             ("values", result.images, result.values),
             ("clean values", run.clean, result.clean_values),
         ):
-            found = run.goal.values(run.metric(images), run.metric.spec)
+            ways = [run.metric(encoder.encode(images)) for encoder in run.attack.encoders]
+            found = torch.stack([run.goal.values(scores, run.metric.spec) for scores in ways]).mean(dim=0)
             require(
                 torch.allclose(found, said, atol=1e-5),
                 f"the {name} are {said.tolist()}, the metric says {found.tolist()} ({what})",
@@ -189,6 +191,7 @@ ATTACK_CHECKS: tuple[Check[AttackSubject], ...] = (
     Check(name="stronger", title="a stronger one gains more", function=stronger),
     Check(name="repeatable", title="an image is attacked alike again", function=repeatable),
     Check(name="company", title="its companions do not matter", function=company),
+    Check(name="entrants", title="whom it attacks is each image's own matter", function=entrants),
     Check(name="counters", title="its counters are what the metric saw", function=counters),
     Check(name="limits", title="a limit of forward passes is kept", function=limits),
     Check(name="sizes", title="any size is attacked", function=any_size),

@@ -32,6 +32,7 @@ class Attempt:
     attack, strength, access, restriction, limit: of the attack.
     gains: by image id, per cent of the range towards the goal.
     contents: by image id.
+    direct: the gain is what the attack maximised; not so where it goes through encoders to the judge.
     """
 
     target: tuple[str, ...]
@@ -42,6 +43,7 @@ class Attempt:
     limit: float
     gains: Mapping[str, float]
     contents: Mapping[str, str]
+    direct: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +80,9 @@ def attempt_of(record: Record) -> Attempt | None:
     adaptive = cell["scenario"] == "adaptive"
     before, after = ("defended_clean", "defended_attacked") if adaptive else ("clean", "attacked")
     towards = (1 if record.higher_is_better else -1) * (1 if cell["goal"] == "raise" else -1)
-    gains = 100 * towards * (record.scores(after) - record.scores(before)) / record.diam
-    ids, attack = record.images["id"].tolist(), record.meta["attack"]
+    entrants, attack = record.images["entrant"].to_numpy(bool), record.meta["attack"]
+    gains = (100 * towards * (record.scores(after) - record.scores(before)) / record.diam)[entrants]
+    ids, contents = (record.images.loc[entrants, name].tolist() for name in ("id", "content"))
     return Attempt(
         target=(cell["scenario"], cell["goal"], cell["metric"], cell["defense"] if adaptive else ""),
         attack=cell["attack"],
@@ -88,7 +91,8 @@ def attempt_of(record: Record) -> Attempt | None:
         restriction=attack["restriction"],
         limit=attack["limit"],
         gains=dict(zip(ids, gains.tolist(), strict=True)),
-        contents=dict(zip(ids, record.contents, strict=True)),
+        contents=dict(zip(ids, contents, strict=True)),
+        direct=attack["encoders"] == ["lossless"],
     )
 
 
@@ -113,7 +117,8 @@ def compared(attempts: Iterable[Attempt]) -> list[tuple[Attempt, Attempt]]:
     """The pairs (suspect, weaker adversary) that are tested, on equal targets.
 
     - An attack, and the same attack with less budget.
-    - An attack with gradients, and one with queries alone under the same restriction and no larger limit.
+    - An attack with gradients, and one with queries alone under the same restriction and no larger limit; not one that
+      gives gain away to outlast an encoder.
     """
     pairs = []
     groups: dict[tuple[str, ...], list[Attempt]] = {}
@@ -126,6 +131,7 @@ def compared(attempts: Iterable[Attempt]) -> list[tuple[Attempt, Attempt]]:
                 control = (
                     suspect.access == "white-box"
                     and weaker.access == "black-box"
+                    and suspect.direct
                     and weaker.restriction == suspect.restriction
                     and weaker.strength == suspect.strength
                     and weaker.limit <= suspect.limit * (1 + 1e-9)

@@ -14,9 +14,11 @@ from iqa_robustness.measures import (
     effect_size,
     mean_interval,
     q_values,
+    rank_displacement,
     rank_flips,
     srocc,
     statistic_interval,
+    survivals,
 )
 from iqa_robustness.measures.disparity import shifts
 from iqa_robustness.store import Record
@@ -26,7 +28,7 @@ SROCC_IMAGES = 200
 # The bundled set has no more; its verdicts are about the harness, and labelled so.
 SROCC_IMAGES_MINI = 40
 RANK_IMAGES = 50
-# With fewer, even no abstention at all cannot show a share below 10 % (0.9^29 < 0.05).
+# With fewer, even no abstention (or survivor) at all cannot show a share below 10 % (0.9^29 < 0.05).
 ABSTAIN_IMAGES = 29
 
 
@@ -132,6 +134,25 @@ def _delta(record: Record) -> np.ndarray:
     return certified_delta(lower, record.scores("defended_attacked"), upper, diam=record.diam)
 
 
+def _displacement(record: Record) -> Interval:
+    """One entrant at a time in a contest that the defended metric judges."""
+    before, after = _towards_better(record, "defended_clean"), _towards_better(record, "defended_attacked")
+    entrants = record.images["entrant"].to_numpy(bool)
+    return statistic_interval(
+        lambda rows: rank_displacement(before[rows], after[rows], entrants=entrants[rows]), record.contents
+    )
+
+
+def _surviving(encoder: str) -> Callable[[Record], np.ndarray]:
+    def values(record: Record) -> np.ndarray:
+        upwards = (record.meta["cell"]["goal"] == "raise") == record.higher_is_better
+        names = ("clean", "attacked", f"clean_{encoder}", f"attacked_{encoder}")
+        found: np.ndarray = survivals(*(record.scores(name) for name in names), higher_is_wanted=upwards)
+        return found
+
+    return values
+
+
 MEASURES: dict[str, MeasureInfo] = {
     "d_score": MeasureInfo(
         title="D_score",
@@ -206,6 +227,27 @@ MEASURES: dict[str, MeasureInfo] = {
         scenarios=_ATTACKED,
         limits=_SHARE,
     ),
+    "rank_displacement": MeasureInfo(
+        title="Climb of a single entrant",
+        unit="% of places",
+        compute=_displacement,
+        scenarios=_ATTACKED,
+        limits=(-100.0, 100.0),
+    ),
+    "survives_jpeg": MeasureInfo(
+        title="Gain survives JPEG",
+        unit="share",
+        compute=_mean(_surviving("jpeg")),
+        scenarios=("nonadaptive",),
+        limits=_SHARE,
+    ),
+    "survives_resize": MeasureInfo(
+        title="Gain survives resizing",
+        unit="share",
+        compute=_mean(_surviving("resize")),
+        scenarios=("nonadaptive",),
+        limits=_SHARE,
+    ),
     "spread": MeasureInfo(
         title="Spread of clean scores",
         unit="% of range",
@@ -246,7 +288,15 @@ MEASURES: dict[str, MeasureInfo] = {
 
 _WITH_OPINIONS = ("srocc_clear", "srocc_adv")
 # Without meaning where every clean score is that of an image compared with itself.
-_OF_CLEAN_SCORES = ("srocc_clear", "srocc_adv", "srocc_shift", "rank_flips", "spread", "effect_size")
+_OF_CLEAN_SCORES = (
+    "srocc_clear",
+    "srocc_adv",
+    "srocc_shift",
+    "rank_flips",
+    "rank_displacement",
+    "spread",
+    "effect_size",
+)
 _CERTIFIED_ONLY = ("cert_rd", "cert_r", "abstain")
 
 
@@ -286,6 +336,6 @@ def _compares_with_itself(record: Record) -> bool:
 def _needed_images(name: str, record: Record) -> int:
     if name in _WITH_OPINIONS:
         return SROCC_IMAGES_MINI if record.meta["dataset"]["name"] in ("mini", "ladder") else SROCC_IMAGES
-    if name in ("srocc_shift", "rank_flips"):
+    if name in ("srocc_shift", "rank_flips", "rank_displacement"):
         return RANK_IMAGES
-    return ABSTAIN_IMAGES if name == "abstain" else 1
+    return ABSTAIN_IMAGES if name in ("abstain", "survives_jpeg", "survives_resize") else 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 
 from iqa_robustness.measures import mean_interval
 from iqa_robustness.store import Record
@@ -35,6 +36,9 @@ def invalid_reasons(record: Record) -> list[str]:
     - Gradients are not finite, or zero on more than a tenth of the images (a masked or rounded score).
     - The objective did not rise over the steps.
     - More than half of the images gave every query, or the placebo, the very same score (a flat score).
+    - No image was attacked at all, by an attack that chooses among them.
+
+    Evidence is looked for on the images that were attacked.
     """
     if "attack" not in record.meta:
         return []
@@ -48,9 +52,15 @@ def invalid_reasons(record: Record) -> list[str]:
             f"the attack gains only {proof.value:.2f} % [{proof.low:.2f}, {proof.high:.2f}] of the range on the "
             f"planted vulnerable metric; at least {PROOF_GAIN:g} % shows that it works"
         )
-    images = record.images
+    entrants = record.images["entrant"].to_numpy(bool)
+    images = record.images[entrants]
+    if not len(images):
+        return [
+            *reasons,
+            "no image was drawn to be attacked: it needs more images, or a larger share of them",
+        ]
     if record.meta["attack"]["access"] == "white-box":
-        reasons += _gradient_reasons(record)
+        reasons += _gradient_reasons(record, images)
     elif images["responded"].mean() < RESPONSE_SHARE:
         reasons.append(
             f"{1 - images['responded'].mean():.0%} of the images gave every query the same score: "
@@ -58,7 +68,7 @@ def invalid_reasons(record: Record) -> list[str]:
         )
     # Where the attack changed nothing, the placebo is the image itself.
     moved = record.scores("linf") > 0
-    flat = float((moved & (record.scores("placebo") == record.scores("defended_clean"))).mean())
+    flat = float((moved & (record.scores("placebo") == record.scores("defended_clean")))[entrants].mean())
     if flat > 1 - RESPONSE_SHARE:
         reasons.append(
             f"random noise of the attack's size left {flat:.0%} of the scores exactly as they were: "
@@ -82,9 +92,8 @@ def _budget_reasons(record: Record) -> list[str]:
     ]
 
 
-def _gradient_reasons(record: Record) -> list[str]:
-    reasons = []
-    images, trace = record.images, record.meta["attack"]["trace"]
+def _gradient_reasons(record: Record, images: pd.DataFrame) -> list[str]:
+    reasons, trace = [], record.meta["attack"]["trace"]
     if not images["gradient_finite"].all():
         reasons.append(f"gradients were not finite on {(~images['gradient_finite']).mean():.0%} of the images")
     if images["gradient_nonzero"].mean() < IMAGE_SHARE:

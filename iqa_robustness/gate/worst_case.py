@@ -53,18 +53,19 @@ class WorstCase:
 
 
 def harm_of(record: Record) -> Harm | None:
-    """What a record says of its attack's harm; None without an attack."""
-    if "attack" not in record.meta:
+    """What a record says of its attack's harm, on the images that were attacked; None without any."""
+    entrants = record.images["entrant"].to_numpy(bool)
+    if "attack" not in record.meta or not entrants.any():
         return None
     cell = record.meta["cell"]
     towards = (1 if record.higher_is_better else -1) * (1 if cell["goal"] == "raise" else -1)
-    gains = 100 * towards * (record.scores("defended_attacked") - record.scores("clean")) / record.diam
-    ids = record.images["id"].tolist()
+    gains = (100 * towards * (record.scores("defended_attacked") - record.scores("clean")) / record.diam)[entrants]
+    ids, contents = (record.images.loc[entrants, name].tolist() for name in ("id", "content"))
     return Harm(
         subject=(cell["metric"], cell["defense"], cell["scenario"], cell["goal"], cell["strength"]),
         attack=cell["attack"],
         gains=dict(zip(ids, gains.tolist(), strict=True)),
-        contents=dict(zip(ids, record.contents, strict=True)),
+        contents=dict(zip(ids, contents, strict=True)),
     )
 
 

@@ -8,8 +8,10 @@ from iqa_robustness.measures.certified import (
 )
 from iqa_robustness.measures.correlation import rank_flips, srocc
 from iqa_robustness.measures.disparity import d_score, d_score_excess, effect_size, gain, gain_halves
+from iqa_robustness.measures.displacement import rank_displacement
 from iqa_robustness.measures.intervals import Interval, mean_interval, statistic_interval
 from iqa_robustness.measures.quality import q_score, q_values
+from iqa_robustness.measures.survival import survivals, survives_encode
 
 __all__ = [
     "Interval",
@@ -25,7 +27,10 @@ __all__ = [
     "median_ranks",
     "q_score",
     "q_values",
+    "rank_displacement",
     "rank_flips",
     "srocc",
     "statistic_interval",
+    "survivals",
+    "survives_encode",
 ]

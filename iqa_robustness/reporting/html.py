@@ -19,10 +19,12 @@ from iqa_robustness.reporting.results import (
     is_control,
     label,
     measure_of,
+    number_of,
     ordered,
     pair_rows,
     security_curves,
     spoken_counts,
+    undefended_attacks,
 )
 
 # D_score at which the heat map's colour is full, per cent of the range.
@@ -30,11 +32,11 @@ _FULL = 60.0
 
 
 def summary_html(cells: Sequence[Outcome], facts: Mapping[str, str], worst_cases: Sequence[WorstCase] = ()) -> str:
-    """The page: counts, metric × defense, heat map of D_score, worst cases, gain against budget, every cell."""
+    """The page: counts, metric × defense, heat map, worst cases, survival, gain against budget, every cell."""
     environment = Environment(
         loader=PackageLoader("iqa_robustness.reporting"), autoescape=True, undefined=StrictUndefined
     )
-    environment.filters |= {"number": _number, "interval": _interval, "effect": effect_of}
+    environment.filters |= {"number": _number, "interval": _interval, "effect": effect_of, "measured": number_of}
     judged = [cell for cell in cells if not is_control(cell)]
     return environment.get_template("summary.html.j2").render(
         facts=facts,
@@ -44,6 +46,7 @@ def summary_html(cells: Sequence[Outcome], facts: Mapping[str, str], worst_cases
         pairs=pair_rows(judged),
         heat=heat_map(judged),
         worst=worst_cases,
+        undefended=undefended_attacks(judged),
         curves=_curves(judged),
         cells=[{**cell, "label": label(cell)} for cell in ordered(judged)],
         controls=[{**cell, "label": label(cell)} for cell in ordered([c for c in cells if is_control(c)])],

@@ -14,9 +14,11 @@ from iqa_robustness.reporting.results import (
     is_control,
     label,
     measure_of,
+    number_of,
     ordered,
     pair_rows,
     spoken_counts,
+    undefended_attacks,
 )
 
 _MARKS = {
@@ -32,7 +34,7 @@ _LISTED = 20
 
 
 def summary_markdown(cells: Sequence[Outcome], facts: Mapping[str, str], worst_cases: Sequence[WorstCase] = ()) -> str:
-    """The run in markdown: counts, metric × defense, what is not green with its reasons, known weaknesses."""
+    """The run in markdown: counts, metric × defense, worst cases, survival, what is not green, known weaknesses."""
     judged = [cell for cell in cells if not is_control(cell)]
     counts = counted(judged)
     lines = ["# Image-quality robustness", "", f"{len(judged)} cells: {spoken_counts(counts)}.", ""]
@@ -54,6 +56,20 @@ def summary_markdown(cells: Sequence[Outcome], facts: Mapping[str, str], worst_c
             *(
                 f"| {w.subject[0]} | {w.subject[1]} | {w.subject[2]} | {w.gain.value:.1f} | {w.attributed} |"
                 for w in raised
+            ),
+        ]
+    strong = [c for c in undefended_attacks(judged) if c["goal"] == "raise" and c["strength"] == "strong"]
+    if strong:
+        lines += [
+            "",
+            "## After an encoder, and alone among honest ones (strong, raised, no defense)",
+            "",
+            "| metric | attack | survives JPEG, share | survives resizing, share | climb when alone, % of places |",
+            "|---|---|---:|---:|---:|",
+            *(
+                f"| {c['metric']} | {c['attack']} | {number_of(c, 'survives_jpeg')} "
+                f"| {number_of(c, 'survives_resize')} | {number_of(c, 'rank_displacement', 1)} |"
+                for c in strong
             ),
         ]
     red = [cell for cell in ordered(judged) if label(cell) not in ("pass", "weakness")]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from iqa_robustness.attacks import STRENGTHS
 from iqa_robustness.gate.worst_case import WorstCase
 
 Outcome = dict[str, Any]
@@ -56,6 +57,21 @@ def effect_of(cell: Outcome) -> str:
     """
     value = measure_of(cell, "effect_size")
     return "–" if math.isnan(value) else f"{value:.2f}"
+
+
+def number_of(cell: Outcome, name: str, digits: int = 2) -> str:
+    """A measure's value for a table, `–` where the cell has none."""
+    value = measure_of(cell, name)
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def undefended_attacks(cells: Iterable[Outcome]) -> list[Outcome]:
+    """The cells that say what outlasts an encoder and what a single entrant climbs, by metric, attack and budget."""
+    chosen = [cell for cell in cells if cell["scenario"] == "nonadaptive" and cell["defense"] == "none"]
+    strengths = {name: place for place, name in enumerate(STRENGTHS)}
+    return sorted(
+        chosen, key=lambda c: (c["metric"], c["attack"], strengths.get(c["strength"], len(strengths)), c["goal"])
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from iqa_robustness.errors import ConfigurationError, CorruptEntryError, Where
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when columns or their meaning change; a record of another version is refused, never reinterpreted."""
 
 _SCORE, _COUNT, _FLAG, _TEXT = pa.float64(), pa.int64(), pa.bool_(), pa.string()
@@ -28,12 +28,17 @@ IMAGE_COLUMNS = {
     "defended_clean": (_SCORE, "f(P(x)): the defended metric on the clean image; equals clean without a defense"),
     "defended_attacked": (_SCORE, "f(P(x')): the defended metric on the adversarial image"),
     "placebo": (_SCORE, "f(P(x + s)): the defended metric under random signs of the attack's l∞"),
+    "clean_jpeg": (_SCORE, "f(E(x)): the undefended metric on the clean image as a JPEG file; NaN where not measured"),
+    "attacked_jpeg": (_SCORE, "f(E(x')): the undefended metric on the adversarial image as a JPEG file"),
+    "clean_resize": (_SCORE, "f(E(x)): on the clean image, shrunk and brought back to its size"),
+    "attacked_resize": (_SCORE, "f(E(x')): on the adversarial image, shrunk and brought back to its size"),
     "ssim": (_SCORE, "SSIM(x, x')"),
     "psnr": (_SCORE, "PSNR(x, x') in dB; infinite when the attack changed nothing"),
     "linf": (_SCORE, "largest change of one value, in units of 1"),
     "l2": (_SCORE, "Euclidean norm of the change, in units of 1"),
     "ssim_purified": (_SCORE, "SSIM(x, P(x')); NaN where pixels do not correspond"),
     "psnr_purified": (_SCORE, "PSNR(x, P(x')) in dB; NaN where pixels do not correspond"),
+    "entrant": (_FLAG, "the image was attacked (false where an attack on a share of the images left it as it is)"),
     "forwards": (_COUNT, "forward passes the attack spent on the image"),
     "backwards": (_COUNT, "backward passes the attack spent on the image"),
     "gradient_finite": (_FLAG, "every gradient was finite (true for attacks without gradients)"),

@@ -80,12 +80,17 @@ def make_record() -> Callable[..., Record]:
             "defended_clean": quality,
             "defended_attacked": moved,
             "placebo": quality + 0.1,
+            "clean_jpeg": quality - 3,
+            "attacked_jpeg": moved - 3,
+            "clean_resize": quality + 2,
+            "attacked_resize": quality + 2,
             "ssim": 0.98,
             "psnr": 40.0,
             "linf": 2 / 255,
             "l2": 1.5,
             "ssim_purified": 0.95,
             "psnr_purified": 38.0,
+            "entrant": True,
             "forwards": 10,
             "backwards": 10,
             "gradient_finite": True,
@@ -115,6 +120,7 @@ def make_record() -> Callable[..., Record]:
         }
         if scenario != "clean":
             meta["attack"] = {"access": attack_access, "trace": [*trace], "restriction": restriction, "limit": limit}
+            meta["attack"] |= {"encoders": ["lossless"]}
             meta["proof"] = {"gains": [*proof], "contents": [f"scene-{n}" for n in range(len(proof))]}
         return Record(images=pd.DataFrame({**table, **columns}), meta=meta)
 

@@ -13,7 +13,7 @@ import iqa_robustness
 
 ROOT = Path(iqa_robustness.__file__).parent
 LAYERS = (
-    {"images", "streams", "similarity", "errors", "registry", "compat", "axes"},
+    {"images", "streams", "similarity", "jpeg", "encoders", "errors", "registry", "compat", "axes"},
     {"metrics", "datasets", "measures", "store"},
     {"attacks", "defenses"},
     {"bench", "gate"},

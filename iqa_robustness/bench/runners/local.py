@@ -23,6 +23,7 @@ from iqa_robustness.bench.pair import Pair, Subject
 from iqa_robustness.bench.proof import PROOF_IMAGES, prove
 from iqa_robustness.bench.sources import Clean, Placebo, Source
 from iqa_robustness.bench.stages import Columns, Progress, Stages, no_progress, stored_images
+from iqa_robustness.bench.survival import documents, encoded_scores, is_measured
 from iqa_robustness.datasets.base import View, view
 from iqa_robustness.defenses.adaptive import attack_protocol
 from iqa_robustness.defenses.certified.smoothing import Smoothing
@@ -32,6 +33,7 @@ from iqa_robustness.metrics.ranges import Ranges
 from iqa_robustness.store import Entry, Key, Record, Store, document_of
 
 _NOT_ATTACKED = ("attacked", "defended_attacked", "placebo", "ssim", "psnr", "linf", "l2", "radius")
+_NOT_ENCODED = ("clean_jpeg", "attacked_jpeg", "clean_resize", "attacked_resize")
 _BOUNDS = ("clean_lower", "clean_upper", "attacked_lower", "attacked_upper")
 
 
@@ -110,8 +112,9 @@ class LocalRunner:
         return Key(
             {
                 **self._training(attack, cell, pair),
+                **({"encoders": documents()} if is_measured(cell.scenario, pair.defense.kind) else {}),
                 "stage": "cell",
-                "schema": 1,
+                "schema": 2,
                 "scenario": cell.scenario,
                 "goal": cell.goal,
                 "draws": cell.draws,
@@ -177,6 +180,9 @@ class LocalRunner:
             states |= {"attacked": self._scores(pair, attacked, clean, cell)}
             states |= {"placebo": self._scores(pair, placebo, clean, cell)}
             columns["attacked"] = self._scores(undefended, attacked, clean, cell)["scores"]
+            if is_measured(cell.scenario, pair.defense.kind):
+                columns |= encoded_scores(self.stages, pair, attacked, clean, seed=cell.seed)
+                meta["encoders"] = documents()
             columns |= {name: values for name, values in found.items() if len(values) == len(clean) and name != "trace"}
             meta["attack"]["trace"] = [float(value) for value in found["trace"]]
             meta["attack"]["entry"] = entry.digest
@@ -243,6 +249,7 @@ class LocalRunner:
                 "access": attack.access,
                 "restriction": attack.restriction,
                 "limit": attack.budget.limit,
+                "encoders": [encoder.name for encoder in attack.encoders],
                 **document_of(attack),
             }
         return meta
@@ -278,9 +285,11 @@ def check_applicable(cell: Cell, pair: Pair, *, has_references: bool) -> None:
 def _images_table(columns: dict[str, Any], states: dict[str, Columns]) -> pd.DataFrame:
     count = len(columns["id"])
     unknown = np.full(count, np.nan)
-    table: dict[str, Any] = dict.fromkeys((*_NOT_ATTACKED, *_BOUNDS, "ssim_purified", "psnr_purified"), unknown)
+    table: dict[str, Any] = dict.fromkeys(
+        (*_NOT_ATTACKED, *_NOT_ENCODED, *_BOUNDS, "ssim_purified", "psnr_purified"), unknown
+    )
     table |= dict.fromkeys(("forwards", "backwards"), np.zeros(count, np.int64))
-    table |= dict.fromkeys(("gradient_finite", "gradient_nonzero", "responded"), np.ones(count, bool))
+    table |= dict.fromkeys(("entrant", "gradient_finite", "gradient_nonzero", "responded"), np.ones(count, bool))
     table |= {"abstained": np.zeros(count, bool)}
     table |= {name: values for name, values in columns.items() if name not in ("clean_values", "values")}
     table["defended_clean"] = states["clean"]["scores"]

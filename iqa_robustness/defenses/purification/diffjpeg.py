@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from iqa_robustness.defenses.base import Purification
-from iqa_robustness.defenses.purification.jpeg import check_quality
-from iqa_robustness.defenses.purification.jpeg_codec import coded
 from iqa_robustness.defenses.purification.limits import refuse_smaller
+from iqa_robustness.jpeg import check_quality, coded
 from iqa_robustness.streams import Streams
 
 

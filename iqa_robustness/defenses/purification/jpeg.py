@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-from PIL import Image
 from torch import Tensor
 
 from iqa_robustness.defenses.base import Purification
-from iqa_robustness.defenses.purification.jpeg_codec import coded
-from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.images import from_uint8, to_uint8
+from iqa_robustness.jpeg import check_quality, coded, round_trip
 from iqa_robustness.streams import Streams
 
 
@@ -46,21 +42,8 @@ class JPEG(Purification):
         del streams
         # The slack keeps k/255 at level k: float32 products may fall an ulp short of it.
         pixels = to_uint8((images.detach() * 255 + 1e-3).floor() / 255 if self.paper else images)
-        decoded = np.stack([self._round_trip(picture) for picture in pixels])
-        return from_uint8(decoded).to(images.device)
+        return from_uint8(round_trip(pixels, self.quality)).to(images.device)
 
     def surrogate(self, images: Tensor) -> Tensor:
         """The codec in floating point, with a slope where it rounds."""
         return coded(images, self.quality)
-
-    def _round_trip(self, pixels: np.ndarray) -> np.ndarray:
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, format="JPEG", quality=self.quality, subsampling="4:2:0")
-        with Image.open(buffer) as image:
-            return np.array(image)
-
-
-def check_quality(quality: int) -> None:
-    """Raise ConfigurationError unless a quality lies on libjpeg's scale, 1 … 100."""
-    if not 1 <= quality <= 100:
-        raise ConfigurationError(f"JPEG quality must lie in 1 … 100, got {quality}")

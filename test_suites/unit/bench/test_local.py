@@ -246,8 +246,8 @@ def test_stages_are_shared_between_cells(
         return tuple(later - earlier for later, earlier in zip(after, before, strict=True))
 
     n, chunks, search = 3, 2, 3 * 11
-    # Clean, attacked, placebo, and the search; the proof is another search and no more.
-    assert costs(defense="none") == (2 * chunks, 3 * n + search, search)
+    # Clean, attacked, placebo, clean and attacked behind two encoders, and the search; the proof is another search.
+    assert costs(defense="none") == (2 * chunks, 3 * n + 4 * n + search, search)
     # The undefended scores and the adversarial images are there already.
     assert costs(defense="flip") == (0, 3 * n, 0)
     assert costs(defense="jpeg") == (0, 3 * n, 0)
@@ -255,8 +255,8 @@ def test_stages_are_shared_between_cells(
     assert costs(defense="flip", scenario="adaptive") == (chunks, search + 2 * n, 0)
     # Clean scores behind the defense are there.
     assert costs(defense="jpeg", scenario="clean") == (0, 0, 0)
-    # Another strength attacks again, on known clean scores.
-    assert costs(defense="none", strength="weak") == (2 * chunks, 2 * n + search, search)
+    # Another strength attacks again, on known clean scores, also those behind encoders.
+    assert costs(defense="none", strength="weak") == (2 * chunks, 2 * n + 2 * n + search, search)
 
 
 def test_two_at_once_compute_a_record_once(tmp_path: Path) -> None:

@@ -203,6 +203,11 @@ class SharedStep(IFGSM):
         return self.budget.project(images + 20 * self.alpha * share * gradients.sign(), images)
 
 
+class TheFirstTwo(IFGSM):
+    def entrants(self, streams: Streams) -> Tensor:
+        return torch.arange(len(streams)) < 2
+
+
 class GoesAround(IFGSM):
     def run(self, objective: Objective, images: Tensor, streams: Streams) -> Tensor:
         last = super().run(objective, images, streams)
@@ -277,6 +282,7 @@ BROKEN = [
     ),
     (GlobalNoise, "repeatable", "attacked a second time has other images", "draw from `streams` alone"),
     (SharedStep, "company", "in another place or other company has other images", "depend on another image"),
+    (TheFirstTwo, "entrants", "whether an image is attacked depends on its companions", "draw from `streams` alone"),
     (GoesAround, "counters", "counts 33 forwards and 30 backwards, the metric saw 36", "through the objective alone"),
     (SecretGradients, "counters", "declared black-box, and takes 30 gradients", 'access = "white-box"'),
     (Insatiable, "limits", r"with max_forwards=8 the metric scores an image 2\d times", "let BudgetExhausted pass"),

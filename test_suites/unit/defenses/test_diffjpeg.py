@@ -13,9 +13,9 @@ from torch import Tensor
 
 from iqa_robustness.defenses.purification.diffjpeg import DiffJPEG
 from iqa_robustness.defenses.purification.jpeg import JPEG
-from iqa_robustness.defenses.purification.jpeg_codec import coded
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.images import from_uint8
+from iqa_robustness.jpeg import coded
 from iqa_robustness.similarity import psnr
 
 

@@ -227,3 +227,28 @@ def test_an_adaptive_attack_gains_on_the_defended_metric(make_record: Callable[.
 @pytest.mark.parametrize("scenario", ["clean", "certified"])
 def test_what_attacked_nothing_of_its_own_is_no_attempt(make_record: Callable[..., Record], scenario: str) -> None:
     assert attempt_of(record_of(make_record, scenario=scenario, kind="certified")) is None
+
+
+def test_images_that_were_left_out_are_compared_with_nobody(make_record: Callable[..., Record]) -> None:
+    entrant = np.arange(60) % 10 == 3
+    found = attempt_of(record_of(make_record, clean=20.0, attacked=np.where(entrant, 30.0, 20.0), entrant=entrant))
+    assert found is not None
+    assert found.gains == {f"image-{number}": 10.0 for number in range(3, 60, 10)}
+    assert set(found.contents) == set(found.gains)
+
+
+def test_an_attack_that_gives_gain_away_to_outlast_an_encoder_is_not_held_to_one_that_does_not(
+    make_record: Callable[..., Record],
+) -> None:
+    record = record_of(make_record)
+    plain = attempt_of(record)
+    record.meta["attack"]["encoders"] = ["lossless", "jpeg", "resize"]
+    codec = attempt_of(record)
+    assert plain is not None
+    assert codec is not None
+    assert (plain.direct, codec.direct) == (True, False)
+    assert suspicions([attempt(spread(5)), queries(spread(30))])
+    assert not suspicions([attempt(spread(5), attack="codec", direct=False), queries(spread(30))])
+    # Its own strengths still have to be in order.
+    weak, strong = (attempt(spread(gain), strength=s, direct=False) for s, gain in (("weak", 30), ("strong", 5)))
+    assert suspicions([weak, strong])

@@ -26,21 +26,25 @@ from iqa_robustness.measures import (
     gain,
     mean_interval,
     q_score,
+    rank_displacement,
     rank_flips,
     srocc,
     statistic_interval,
+    survives_encode,
 )
 from iqa_robustness.store import Record
 
 MakeRecord = Callable[..., Record]
 CERTIFIED = {"cert_rd", "cert_r", "abstain"}
+ENCODED = {"survives_jpeg", "survives_resize"}
 
 
 def noisy(make_record: MakeRecord, **more: Any) -> Record:
     """A record whose columns all differ."""
     random = np.random.RandomState(0)
     count = more.get("images", 60)
-    columns = ("mos", "clean", "defended_clean", "defended_attacked", "placebo")
+    encoded = ("clean_jpeg", "attacked_jpeg", "clean_resize", "attacked_resize")
+    columns = ("mos", "clean", "attacked", "defended_clean", "defended_attacked", "placebo", *encoded)
     scores = {name: random.uniform(20, 80, count) for name in columns}
     return make_record(**{**scores, "psnr_purified": random.uniform(20, 50, count), **more})
 
@@ -57,7 +61,8 @@ def test_a_record_has_the_measures_of_its_scenario_and_defense(
     if scenario == "clean":
         assert set(found) == {"q_score", "srocc_clear", "spread", "headroom"}
     else:
-        assert set(found) == set(MEASURES) - (set() if kind == "certified" else CERTIFIED)
+        left_out = set() if kind == "certified" else CERTIFIED
+        assert set(found) == set(MEASURES) - left_out - (set() if scenario == "nonadaptive" else ENCODED)
     assert all(found[name].name == name and found[name].title == MEASURES[name].title for name in found)
 
 
@@ -83,6 +88,13 @@ def test_estimates_are_those_of_the_measures(higher: bool, make_record: MakeReco
         "srocc_adv": srocc(scores("mos"), sign * attacked),
         "srocc_shift": srocc(clean, attacked),
         "rank_flips": rank_flips(clean, attacked),
+        "rank_displacement": rank_displacement(defended, attacked, higher_is_better=higher),
+        "survives_jpeg": survives_encode(
+            clean, scores("attacked"), scores("clean_jpeg"), scores("attacked_jpeg"), higher_is_wanted=higher
+        ),
+        "survives_resize": survives_encode(
+            clean, scores("attacked"), scores("clean_resize"), scores("attacked_resize"), higher_is_wanted=higher
+        ),
         "spread": float(np.percentile(defended, 95) - np.percentile(defended, 5)) / 0.8,
         "headroom": float(((80 - defended) if higher else defended).mean()) / 0.8,
     }
@@ -192,7 +204,10 @@ def test_the_numbers_of_images_are_published() -> None:
         ("srocc_adv", "mini", SROCC_IMAGES_MINI),
         ("srocc_shift", "mini", RANK_IMAGES),
         ("rank_flips", "folder:/photos", RANK_IMAGES),
+        ("rank_displacement", "mini", RANK_IMAGES),
         ("abstain", "mini", ABSTAIN_IMAGES),
+        ("survives_jpeg", "mini", ABSTAIN_IMAGES),
+        ("survives_resize", "folder:/photos", ABSTAIN_IMAGES),
     ],
 )
 def test_below_its_number_of_images_a_measure_is_reported_and_not_gated(
@@ -208,9 +223,10 @@ def test_below_its_number_of_images_a_measure_is_reported_and_not_gated(
     assert few.applicable
 
 
-@pytest.mark.parametrize(
-    "name", sorted(set(MEASURES) - {"srocc_clear", "srocc_adv", "srocc_shift", "rank_flips", "abstain"})
-)
+NEED_IMAGES = {"srocc_clear", "srocc_adv", "srocc_shift", "rank_flips", "rank_displacement", "abstain", *ENCODED}
+
+
+@pytest.mark.parametrize("name", sorted(set(MEASURES) - NEED_IMAGES))
 def test_means_are_gated_with_any_number_of_images(name: str, make_record: MakeRecord) -> None:
     found = measure(make_record(images=1, contents=1, kind="certified"))[name]
     assert found.gated
@@ -225,6 +241,49 @@ def test_no_interval_leaves_what_the_measure_can_be(make_record: MakeRecord) -> 
         least, most = MEASURES[name].limits
         assert least <= found.interval.low <= found.interval.high <= most, name
     assert MEASURES["gain"].limits == (-math.inf, math.inf)
+
+
+@pytest.mark.parametrize("goal", ["raise", "lower"])
+@pytest.mark.parametrize("higher", [True, False], ids=["higher", "lower"])
+def test_a_gain_survives_where_the_attacker_wants_it(higher: bool, goal: str, make_record: MakeRecord) -> None:
+    wanted = 1 if higher == (goal == "raise") else -1
+    clean = np.linspace(20, 80, 40)
+    record = make_record(
+        images=40,
+        goal=goal,
+        higher_is_better=higher,
+        clean=clean,
+        attacked=clean + 8 * wanted,
+        clean_jpeg=clean - 30,
+        attacked_jpeg=clean - 30 + wanted * np.where(np.arange(40) < 10, 3.9, 4.1),
+        clean_resize=clean,
+        attacked_resize=clean - 8 * wanted,
+    )
+    found = measure(record)
+    assert (found["survives_jpeg"].value, found["survives_resize"].value) == (0.75, 0)
+
+
+def test_without_encoded_scores_or_a_gain_survival_is_not_applicable(make_record: MakeRecord) -> None:
+    behind = measure(make_record(clean_jpeg=math.nan, attacked_jpeg=math.nan))
+    assert (behind["survives_jpeg"].applicable, behind["survives_resize"].applicable) == (False, True)
+    robust = measure(make_record(attacked=50.0, clean=50.0))
+    assert not robust["survives_jpeg"].applicable
+
+
+def test_only_entrants_climb_and_over_clean_rivals(make_record: MakeRecord) -> None:
+    clean, entrant = np.linspace(20, 80, 60), np.arange(60) % 6 == 0
+    record = make_record(defended_clean=clean, defended_attacked=np.where(entrant, 99.0, clean), entrant=entrant)
+    places = (59 - np.flatnonzero(entrant)).mean() / 59
+    assert measure(record)["rank_displacement"].value == pytest.approx(100 * places)
+    nobody = measure(make_record(entrant=False))["rank_displacement"]
+    assert not nobody.applicable
+
+
+def test_the_climbs_interval_leaves_out_rivals_as_well_as_entrants(make_record: MakeRecord) -> None:
+    record = noisy(make_record, contents=15)
+    before, after = record.scores("defended_clean"), record.scores("defended_attacked")
+    expected = statistic_interval(lambda rows: rank_displacement(before[rows], after[rows]), record.contents)
+    assert measure(record)["rank_displacement"].interval == expected.within(-100, 100)
 
 
 def test_fewer_images_cannot_show_a_tenth_of_abstentions() -> None:

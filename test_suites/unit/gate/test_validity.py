@@ -182,3 +182,28 @@ def test_images_that_the_attack_left_alone_do_not_make_a_score_flat(make_record:
 def test_every_reason_is_given(make_record: MakeRecord) -> None:
     record = flat_placebo(make_record, 60, proof=(0.0,) * 8, gradient_finite=False, gradient_nonzero=False)
     assert len(invalid_reasons(record)) == 4
+
+
+# --- attacks on a share of the images -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("column", ["gradient_nonzero", "gradient_finite"])
+def test_evidence_is_asked_of_the_images_that_were_attacked(column: str, make_record: MakeRecord) -> None:
+    entrant = share(6)
+    unattacked = {"entrant": entrant, "linf": np.where(entrant, 2 / 255, 0.0)}
+    assert invalid_reasons(make_record(**unattacked, **{column: entrant})) == []
+    (reason,) = invalid_reasons(make_record(**unattacked, **{column: share(3)}))
+    assert "on 50% of the images" in reason
+
+
+def test_answers_to_queries_and_to_noise_are_those_of_the_attacked_images(make_record: MakeRecord) -> None:
+    entrant = share(6)
+    assert invalid_reasons(make_record(attack_access="black-box", entrant=entrant, responded=entrant)) == []
+    flat = make_record(entrant=entrant, linf=np.where(entrant, 2 / 255, 0.0), placebo=np.linspace(20, 80, 60))
+    (reason,) = invalid_reasons(flat)
+    assert "left 100% of the scores exactly as they were" in reason
+
+
+def test_an_attack_that_attacked_nobody_proves_nothing(make_record: MakeRecord) -> None:
+    (reason,) = invalid_reasons(make_record(entrant=False, linf=0.0))
+    assert "no image was drawn" in reason

@@ -79,3 +79,20 @@ def test_a_records_harm_is_the_defended_shift_towards_the_goal(
 
 def test_without_an_attack_there_is_no_harm(make_record: Callable[..., Record]) -> None:
     assert harm_of(make_record(scenario="clean")) is None
+
+
+def test_images_that_were_left_out_have_no_harm(make_record: Callable[..., Record]) -> None:
+    entrant = np.arange(60) < 4
+    full, part = (harm_of(found) for found in (make_full(make_record), make_full(make_record, entrant=entrant)))
+    assert full is not None
+    assert part is not None
+    assert part.gains == {f"image-{number}": full.gains[f"image-{number}"] for number in range(4)}
+    assert set(part.contents) == set(part.gains)
+    assert harm_of(make_full(make_record, entrant=False)) is None
+
+
+def make_full(make_record: Callable[..., Record], **columns: object) -> Record:
+    record = make_record(**columns)
+    axes = {"metric": "compact", "defense": "none", "attack": "single-entrant", "strength": "weak"}
+    record.meta["cell"] |= axes
+    return record

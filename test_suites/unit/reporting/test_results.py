@@ -16,11 +16,13 @@ from iqa_robustness.reporting.results import (
     is_control,
     label,
     measure_of,
+    number_of,
     ordered,
     pair_rows,
     results_table,
     security_curves,
     spoken_counts,
+    undefended_attacks,
 )
 
 
@@ -144,3 +146,29 @@ def test_the_page_draws_the_curves(outcome: Any) -> None:
     assert "<svg" in page
     assert "compact behind none, nonadaptive" in page
     assert "Gain against budget" not in summary_html([outcome()], {})
+
+
+def test_attacks_on_bare_metrics_are_sorted_by_metric_attack_and_budget(outcome: Any) -> None:
+    cells = [
+        outcome(metric=metric, attack=attack, strength=strength)
+        for metric in ("lite0", "compact")
+        for attack in ("square", "codec")
+        for strength in ("strong", "own", "weak")
+    ]
+    others = [outcome(defense="flip"), outcome(scenario="clean", attack="", strength=""), outcome(scenario="adaptive")]
+    found = undefended_attacks([*cells, *others])
+    expected = [
+        (metric, attack, strength)
+        for metric in ("compact", "lite0")
+        for attack in ("codec", "square")
+        for strength in ("weak", "strong", "own")
+    ]
+    assert [(cell["metric"], cell["attack"], cell["strength"]) for cell in found] == expected
+
+
+@pytest.mark.parametrize(("value", "expected"), [([0.256, 0, 1], "0.26"), ([None, None, None], "–"), (None, "–")])
+def test_a_number_that_a_cell_does_not_have_is_a_dash(outcome: Any, value: Any, expected: str) -> None:
+    cell = outcome()
+    if value is not None:
+        cell["measures"] = {**cell["measures"], "survives_jpeg": value}
+    assert number_of(cell, "survives_jpeg") == expected

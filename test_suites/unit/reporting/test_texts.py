@@ -165,3 +165,33 @@ def test_the_heat_map_has_a_place_for_every_pair_and_attack(outcome: Any, red: A
     assert [place and place["value"] for place in none["places"]] == [5.0, 10.0, None]
     assert flip["places"][2]["share"] == 1.0
     assert none["places"][1]["share"] == pytest.approx(10 / 60)
+
+
+# --- after an encoder, and alone ------------------------------------------------------------------------------------
+
+
+def encoded(outcome: Any, **changes: Any) -> Any:
+    cell = outcome(strength="strong", **changes)
+    more = {"survives_jpeg": [0.125, 0.0, 0.25], "rank_displacement": [41.26, 30.0, 50.0], "gain": [33.3, 30.0, 36.0]}
+    return {**cell, "measures": {**cell["measures"], **more}}
+
+
+def test_what_survives_and_climbs_is_shown_for_each_attack_on_a_bare_metric(outcome: Any) -> None:
+    cells = [encoded(outcome), outcome(defense="flip", strength="strong"), outcome(scenario="adaptive")]
+    text = summary_markdown(cells, FACTS)
+    assert "| compact | ifgsm | 0.12 | – | 41.3 |" in text
+    assert text.count("| compact | ifgsm |") == 1
+    page = Page(summary_html(cells, FACTS)).text
+    assert "After an encoder" in page
+    for number in ("33.3", "0.12", "41.3"):
+        assert number in page
+    assert "nan" not in text + page
+
+
+def test_without_such_a_cell_nothing_is_said_of_encoders(outcome: Any) -> None:
+    cells = [outcome(defense="flip", strength="strong"), encoded(outcome, metric=CONTROL)]
+    assert "encoder" not in summary_markdown(cells, FACTS)
+    assert "encoder" not in Page(summary_html(cells, FACTS)).text
+
+
+CONTROL = "iqa_robustness.metrics.planted:Robust"

@@ -1,7 +1,8 @@
-"""JPEG in torch: the values of a codec, and slopes to pass backward through its rounding."""
+"""JPEG as Pillow writes and reads it, and in torch: the same values nearly, with slopes to pass backward through."""
 
 from __future__ import annotations
 
+import io
 import math
 from typing import Literal
 
@@ -9,7 +10,10 @@ import numpy as np
 import scipy.fft
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
+
+from iqa_robustness.errors import ConfigurationError
 
 Slope = Literal["soft", "straight-through"]
 
@@ -36,6 +40,23 @@ _TO_YCBCR = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.
 _TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.0))
 # Share of the ripple in the soft slope; see `_rounded`.
 _RIPPLE = 0.75
+
+
+def check_quality(quality: int) -> None:
+    """Raise ConfigurationError unless a quality lies on libjpeg's scale, 1 … 100."""
+    if not 1 <= quality <= 100:
+        raise ConfigurationError(f"JPEG quality must lie in 1 … 100, got {quality}")
+
+
+def round_trip(pixels: np.ndarray, quality: int) -> np.ndarray:
+    """Write (…, H, W, 3) uint8 as baseline JPEG with 4:2:0 and read it back; each picture on its own."""
+    decoded = np.empty_like(pixels)
+    for place in np.ndindex(pixels.shape[:-3]):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels[place]).save(buffer, format="JPEG", quality=quality, subsampling="4:2:0")
+        with Image.open(buffer) as image:
+            decoded[place] = np.asarray(image)
+    return decoded
 
 
 def coded(images: Tensor, quality: int, *, slope: Slope = "soft") -> Tensor:

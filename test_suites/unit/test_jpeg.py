@@ -15,12 +15,28 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from iqa_robustness.defenses.purification import jpeg_codec
-from iqa_robustness.defenses.purification.jpeg_codec import coded
+from iqa_robustness import jpeg
+from iqa_robustness.datasets.mini import Mini
+from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.images import from_uint8
+from iqa_robustness.jpeg import check_quality, coded, round_trip
 from iqa_robustness.similarity import psnr
 
 QUALITIES = (1, 10, 30, 49, 50, 51, 75, 90, 100)
+
+
+@pytest.fixture(scope="module")
+def grain() -> Tensor:
+    """(2, 3, 37, 52) uniform, no two neighbours equal."""
+    return torch.from_numpy(np.random.RandomState(0).uniform(size=(2, 3, 37, 52)).astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def photographs() -> np.ndarray:
+    """(4, 96, 128, 3) uint8, cut out of photographs."""
+    mini = Mini()
+    contents = ("astronaut", "coffee", "gravel", "hubble")
+    return np.stack([mini.reference(content)[100:196, 200:328] for content in contents])
 
 
 def written(pixels: np.ndarray, quality: int) -> Image.Image:
@@ -36,18 +52,18 @@ def written(pixels: np.ndarray, quality: int) -> Image.Image:
 @pytest.mark.parametrize("quality", range(1, 101))
 def test_tables_are_those_that_libjpeg_writes(quality: int) -> None:
     tables = written(np.zeros((8, 8, 3), np.uint8), quality).quantization
-    for number, table in enumerate((jpeg_codec._LUMINANCE, jpeg_codec._CHROMINANCE)):
-        assert jpeg_codec._table(table, quality).flatten().tolist() == [*tables[number]]
+    for number, table in enumerate((jpeg._LUMINANCE, jpeg._CHROMINANCE)):
+        assert jpeg._table(table, quality).flatten().tolist() == [*tables[number]]
 
 
 @pytest.mark.parametrize("quality", QUALITIES)
 def test_a_plane_is_rounded_in_scipys_cosine_transform(grain: Tensor, quality: int) -> None:
-    plane, table = grain[0, :1, :32, :48] * 255 - 128, jpeg_codec._table(jpeg_codec._LUMINANCE, quality)
+    plane, table = grain[0, :1, :32, :48] * 255 - 128, jpeg._table(jpeg._LUMINANCE, quality)
     blocks = plane.numpy().reshape(4, 8, 6, 8).transpose(0, 2, 1, 3).astype(np.float64)
     steps = np.rint(scipy.fft.dctn(blocks, axes=(2, 3), norm="ortho") / table.numpy())
     decoded = scipy.fft.idctn(steps * table.numpy(), axes=(2, 3), norm="ortho")
     expected = decoded.transpose(0, 2, 1, 3).reshape(32, 48)
-    assert np.abs(jpeg_codec._plane(plane, table, "soft")[0].numpy() - expected).max() < 1e-3
+    assert np.abs(jpeg._plane(plane, table, "soft")[0].numpy() - expected).max() < 1e-3
 
 
 @pytest.mark.parametrize("quality", QUALITIES)
@@ -73,19 +89,39 @@ def test_pictures_of_any_size_come_out_close_to_pillows(photographs: np.ndarray,
 @settings(max_examples=25)
 @given(level=st.integers(0, 255), quality=st.integers(1, 100))
 def test_a_grey_surface_moves_by_half_a_step_of_the_mean_at_most(level: int, quality: int) -> None:
-    step = int(jpeg_codec._table(jpeg_codec._LUMINANCE, quality)[0, 0]) / 8
+    step = int(jpeg._table(jpeg._LUMINANCE, quality)[0, 0]) / 8
     change = coded(torch.full((1, 3, 16, 16), level / 255), quality) - level / 255
     assert float(change.abs().max()) * 255 <= step / 2 + 1e-3
     assert float(change.std()) < 1e-6
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_a_round_trip_is_pillows_picture_by_picture(photographs: np.ndarray, quality: int) -> None:
+    back = round_trip(photographs, quality)
+    assert back.dtype == np.uint8
+    for before, after in zip(photographs, back, strict=True):
+        assert np.array_equal(after, np.array(written(before, quality)))
+        assert np.array_equal(round_trip(before, quality), after)
+    assert round_trip(photographs[:0], quality).shape == (0, 96, 128, 3)
+
+
+@pytest.mark.parametrize("quality", [0, 101, -1])
+def test_a_quality_outside_of_libjpegs_scale_is_refused(quality: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"got {quality}"):
+        check_quality(quality)
+    check_quality(min(max(quality, 1), 100))
 
 
 # --- slopes ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("slope", ["soft", "straight-through"])
-def test_the_slope_of_rounding_is_the_named_one_and_its_value_exact(slope: jpeg_codec.Slope) -> None:
+def test_the_slope_of_rounding_is_the_named_one_and_its_value_exact(slope: jpeg.Slope) -> None:
     values = (torch.arange(-24, 25, dtype=torch.float64) / 8).requires_grad_(True)
-    rounded = jpeg_codec._rounded(values, slope)
+    rounded = jpeg._rounded(values, slope)
     (gradient,) = torch.autograd.grad(rounded.sum(), values)
     nearest = [int(Decimal(value).to_integral_value(ROUND_HALF_UP)) for value in values.tolist()]  # away from 0
     assert rounded.tolist() == nearest
@@ -97,8 +133,8 @@ def test_the_slope_of_rounding_is_the_named_one_and_its_value_exact(slope: jpeg_
 def test_straight_through_a_plane_the_gradient_is_unchanged(grain: Tensor) -> None:
     """The transform is orthonormal, so that it undoes itself in the backward pass too."""
     leaf, weights = grain[:1, 0, :32, :48].clone().requires_grad_(True), grain[1:, 0, :32, :48]
-    table = jpeg_codec._table(jpeg_codec._LUMINANCE, 10)
-    (gradient,) = torch.autograd.grad((jpeg_codec._plane(255 * leaf, table, "straight-through") * weights).sum(), leaf)
+    table = jpeg._table(jpeg._LUMINANCE, 10)
+    (gradient,) = torch.autograd.grad((jpeg._plane(255 * leaf, table, "straight-through") * weights).sum(), leaf)
     assert torch.allclose(gradient, 255 * weights, atol=1e-3)
 
 
