@@ -127,6 +127,18 @@ for _entry in (
         access="white-box",
     ),
     AttackEntry(
+        name="nes",
+        target="iqa_robustness.attacks.nes:NES",
+        summary="gradient ascent with gradients estimated from pairs of queries within an l∞ ball",
+        access="black-box",
+    ),
+    AttackEntry(
+        name="onepixel",
+        target="iqa_robustness.attacks.onepixel:OnePixel",
+        summary="a few pixels of any colour, found by differential evolution, score queries only",
+        access="black-box",
+    ),
+    AttackEntry(
         name="parsimonious",
         target="iqa_robustness.attacks.parsimonious:Parsimonious",
         summary="greedy choice of blocks to raise or lower within an l∞ ball, score queries only",

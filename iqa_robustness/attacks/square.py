@@ -13,12 +13,10 @@ from torch import Tensor
 from iqa_robustness.attacks.base import Attack, AttackAccess
 from iqa_robustness.attacks.objectives import Objective
 from iqa_robustness.attacks.projections import Linf
+from iqa_robustness.attacks.random_search import Windows, in_order, share_at
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.streams import Streams
 
-# Share of the query budget after which the patches' area is halved (Andriushchenko et al., section 4.1, of 10,000).
-_HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-_SCHEDULE_LENGTH = 10_000
 _PAPER_REGION, _PAPER_SHARE = 256, 0.05
 
 
@@ -79,35 +77,26 @@ class Square(Attack):
             rows = objective.unfinished()
             if not len(rows):
                 break
-            side = self._side(query, height, width)
-            candidates = self._recoloured(current, images, rows, streams.select(rows), side, (height, width))
+            side, draws = self._side(query, height, width), streams.select(rows)
+            places = torch.stack([draws.integers(extent - side + 1) for extent in (height, width)], dim=1)
+            colours = self._colours(images, current, Windows(rows, places, side), draws.signs(3, 1, 1))
+            candidates = current.index_select(0, rows)
+            Windows(in_order(rows), places, side).write(candidates, colours)
             answers = objective.values(candidates, None if len(rows) == len(images) else rows)
-            accepted = answers > values[rows]
-            current[rows] = torch.where(accepted[:, None, None, None], candidates, current[rows])
-            values[rows] = torch.where(accepted, answers, values[rows])
+            better = (answers > values[rows]).nonzero().flatten()
+            Windows(rows[better], places[better], side).write(current, colours[better])
+            values[rows[better]] = answers[better]
         return current
 
     def _side(self, query: int, height: int, width: int) -> int:
         """Side of the square at a query, in pixels."""
-        scaled = query / self.queries * _SCHEDULE_LENGTH
-        initial = _PAPER_SHARE if self.paper else self.initial_share
-        share = initial / 2 ** sum(scaled > step for step in _HALVINGS)
+        share = (_PAPER_SHARE if self.paper else self.initial_share) * share_at(query, self.queries)
         return min(max(round(math.sqrt(share * height * width)), 1), min(height, width) - 1)
 
-    def _recoloured(
-        self, current: Tensor, images: Tensor, rows: Tensor, streams: Streams, side: int, region: tuple[int, int]
-    ) -> Tensor:
-        """The current images of `rows`, each with one square of its own set to the clean colours ± epsilon."""
-        candidates = current[rows]
-        tops = streams.integers(region[0] - side + 1).tolist()
-        lefts = streams.integers(region[1] - side + 1).tolist()
-        signs = streams.signs(3, 1, 1)
-        for number, row in enumerate(rows.tolist()):
-            place = (slice(None), slice(tops[number], tops[number] + side), slice(lefts[number], lefts[number] + side))
-            old, clean = candidates[number][place], images[row][place]
-            new = (clean + self.epsilon * signs[number]).clamp_(0, 1)
-            # A square that already has these colours would waste the query; the opposite ones are as likely.
-            candidates[number][place] = (
-                (clean - self.epsilon * signs[number]).clamp_(0, 1) if torch.equal(old, new) else new
-            )
-        return candidates
+    def _colours(self, images: Tensor, current: Tensor, windows: Windows, signs: Tensor) -> Tensor:
+        """Clean colours ± epsilon for the squares, with one sign a channel."""
+        clean = windows.read(images)
+        colours = (clean + self.epsilon * signs).clamp_(0, 1)
+        # A square that already has these colours would waste the query; the opposite ones are as likely.
+        wasted = (colours == windows.read(current)).flatten(1).all(dim=1)
+        return torch.where(wasted[:, None, None, None], (clean - self.epsilon * signs).clamp_(0, 1), colours)

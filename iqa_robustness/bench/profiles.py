@@ -66,6 +66,8 @@ _PUBLISHED_ATTACKS = (
     "ifgsm",
     "korhonen",
     "madc",
+    "nes",
+    "onepixel",
     "parsimonious",
     "patch-rs",
     "square",

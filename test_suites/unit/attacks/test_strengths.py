@@ -107,8 +107,17 @@ def test_every_published_row_sets_fields_of_a_registered_attack(published: Stren
 def test_published_numbers_are_those_of_the_published_table(published: StrengthTable) -> None:
     assert published.fields("ifgsm", "koncept", "strong") == {"alpha": 0.00326284}
     assert published.fields("uap", "spaq", "weak") == {"epsilon": 0.00784309}
+    assert published.fields("nes", "fpr", "strong") == {"epsilon": 0.0313725}
+    assert [published.fields("onepixel", "maniqa", strength) for strength in attacks.STRENGTHS] == [
+        {"count": 10},
+        {"count": 20},
+        {"count": 40},
+    ]
     measured = published.rows["ifgsm", "fpr"].measured["strong"]
     assert measured == {"linf": 0.0314, "psnr": 37.7, "ssim": 0.9306, "gain": 7.438}
+    gains = [published.rows["nes", "koncept"].measured[strength]["gain"] for strength in attacks.STRENGTHS]
+    assert gains == [0.044, 0.157, 0.371]
+    assert published.rows["onepixel", "koncept"].measured == {}
 
 
 def test_weak_is_the_least_visible(published: StrengthTable) -> None:
