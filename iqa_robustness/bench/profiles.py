@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from iqa_robustness.errors import UnknownNameError
@@ -34,6 +35,7 @@ class Profile:
         when empty.
     limits: cuts for slow metrics.
     strengths: what weak, medium and strong are: `own`, the attacks', or `published`, the benchmark's where it says so.
+    doublings: by attack, how often its iterations are doubled in adaptive cells, for it to converge.
     certified_strengths: of attacks on certified defenses, which are dear, where the user names none; all when empty.
     """
 
@@ -51,6 +53,7 @@ class Profile:
     defenses: tuple[str, ...] = ()
     limits: dict[str, Limit] = field(default_factory=dict)
     strengths: str = "own"
+    doublings: Mapping[str, int] = field(default_factory=dict)
     certified_strengths: tuple[str, ...] = ()
 
     def images(self, *, access: str, certified: bool) -> int | None:
@@ -116,6 +119,7 @@ _PROFILES = {
             draws=2,
             attacks=("ifgsm", "square"),
             defenses=("flip", "jpeg", "ms", "none"),
+            doublings={"ifgsm": 1},
             limits={
                 "lite0": Limit(images=8, attacks=("ifgsm",), defenses=("none", "flip", "jpeg"), strengths=("medium",))
             },
@@ -133,6 +137,7 @@ _PROFILES = {
             draws=8,
             attacks=(*_PUBLISHED_ATTACKS, "apgd", "enhance"),
             defenses=("none", *_PURIFICATIONS, "ms"),
+            doublings={"ifgsm": 1},
         ),
         Profile(
             name="paper",
@@ -146,6 +151,7 @@ _PROFILES = {
             draws=8,
             attacks=_PUBLISHED_ATTACKS,
             defenses=("none", *_PURIFICATIONS, "ms"),
+            doublings={"ifgsm": 1},
             strengths="published",
         ),
         Profile(
@@ -161,6 +167,7 @@ _PROFILES = {
             # The study's other attacks and restoration networks need weights from elsewhere.
             attacks=("advcf", "ami-fgsm", "ifgsm", "korhonen", "madc", "mi-fgsm", "ssah", "zhang-ssim"),
             defenses=("none", *_STUDIED),
+            doublings={"ifgsm": 1},
         ),
     )
 }

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from iqa_robustness.errors import ConfigurationError, CorruptEntryError, Where
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when columns or their meaning change; a record of another version is refused, never reinterpreted."""
 
 _SCORE, _COUNT, _FLAG, _TEXT = pa.float64(), pa.int64(), pa.bool_(), pa.string()
@@ -27,6 +27,17 @@ IMAGE_COLUMNS = {
     "attacked": (_SCORE, "f(x'): the undefended metric on the adversarial image"),
     "defended_clean": (_SCORE, "f(P(x)): the defended metric on the clean image; equals clean without a defense"),
     "defended_attacked": (_SCORE, "f(P(x')): the defended metric on the adversarial image"),
+    "defended_clean_again": (
+        _SCORE,
+        "f(P(x)) once more, with fresh noise and scored as attacked images are; NaN where nothing is random",
+    ),
+    "defended_adaptive": (_SCORE, "f(P(x')) of the adaptive attack's image, in the scoring that chose the worst one"),
+    "defended_transferred": (_SCORE, "the same of the image that the attack made against the undefended metric"),
+    "defended_queried": (_SCORE, "the same of the black-box attack's image; NaN beyond its images"),
+    "worst_source": (
+        _TEXT,
+        "whose image is judged in an adaptive cell: adaptive, transferred or queried; empty in others",
+    ),
     "placebo": (_SCORE, "f(P(x + s)): the defended metric under random signs of the attack's l∞"),
     "ssim": (_SCORE, "SSIM(x, x')"),
     "psnr": (_SCORE, "PSNR(x, x') in dB; infinite when the attack changed nothing"),
@@ -50,7 +61,7 @@ IMAGE_COLUMNS = {
 
 DRAW_COLUMNS = {
     "id": (_TEXT, "sample id"),
-    "state": (_TEXT, "clean, attacked or placebo"),
+    "state": (_TEXT, "clean, attacked, placebo or clean-again"),
     "draw": (_COUNT, "number of the noisy sample"),
     "score": (_SCORE, "the metric's score of it"),
 }

@@ -113,7 +113,7 @@ def entries(store: Store, stage: str) -> list[Path]:
 def test_the_scores_of_a_record_are_those_of_its_images(tmp_path: Path, defense: str, scenario: str) -> None:
     runner, one = runner_at(tmp_path), cell(defense=defense, scenario=scenario)
     record = runner.record(one)
-    attacked = torch.stack([from_uint8(p) for p in stored_pixels(runner.adversarial(one, runner.pair(one)))])
+    attacked = torch.stack([from_uint8(p) for p in runner.attacked_pixels(one, runner.pair(one), record)])
     clean, metric, purify = clean_images(), Robust(), defenses.create(defense).purify
     for column, expected in (
         ("clean", metric(clean)),
