@@ -17,6 +17,8 @@ from iqa_robustness.bench.scoring_protocol import Scoring
 from iqa_robustness.bench.sources import Clean, Picked, Source
 from iqa_robustness.bench.stages import Stages, stored_images
 
+# Fewer contents could show hardly any change beyond chance, more would cost what the attack itself does.
+CONVERGENCE_IMAGES = 6
 # Draws of a random pair's score here, whatever the cell's protocol: noise must not hide a change.
 _DRAWS = 8
 

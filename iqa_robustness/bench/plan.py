@@ -177,7 +177,7 @@ def _cell(
         n=profile.n,
         seed=sizes.seed,
         scoring=sizes.scoring,
-        doublings=_doublings(attack, profile, sizes) if scenario == "adaptive" else 0,
+        doublings=_doublings(metric, attack, profile, sizes) if scenario == "adaptive" else 0,
         query_images=_query_images(metric, strength, kind, profile, sizes) if scenario == "adaptive" else 0,
     )
 
@@ -192,8 +192,11 @@ def _images(metric: str, access: str, kind: str, profile: Profile, sizes: Sizes)
     return images
 
 
-def _doublings(attack: str, profile: Profile, sizes: Sizes) -> int:
-    return profile.doublings.get(attack, 0) if sizes.doublings is None else sizes.doublings
+def _doublings(metric: str, attack: str, profile: Profile, sizes: Sizes) -> int:
+    if sizes.doublings is not None:
+        return sizes.doublings
+    own = profile.limits[metric].doublings if metric in profile.limits else {}
+    return {**profile.doublings, **own}.get(attack, 0)
 
 
 def _query_images(metric: str, strength: str, kind: str, profile: Profile, sizes: Sizes) -> int:

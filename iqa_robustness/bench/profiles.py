@@ -14,12 +14,14 @@ class Limit:
 
     images: at most so many.
     attacks, defenses, strengths: only these.
+    doublings: by attack, as of `Profile`, for this metric.
     """
 
     images: int
     attacks: tuple[str, ...]
     defenses: tuple[str, ...]
     strengths: tuple[str, ...]
+    doublings: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +123,13 @@ _PROFILES = {
             defenses=("flip", "jpeg", "ms", "none"),
             doublings={"ifgsm": 1},
             limits={
-                "lite0": Limit(images=8, attacks=("ifgsm",), defenses=("none", "flip", "jpeg"), strengths=("medium",))
+                "lite0": Limit(
+                    images=8,
+                    attacks=("ifgsm",),
+                    defenses=("none", "flip", "jpeg"),
+                    strengths=("medium",),
+                    doublings={"ifgsm": 2},
+                )
             },
             certified_strengths=("medium", "strong"),
         ),

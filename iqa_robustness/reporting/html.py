@@ -14,6 +14,7 @@ from iqa_robustness.reporting.figures import curve_plot
 from iqa_robustness.reporting.results import (
     LABELS,
     Outcome,
+    adaptive_rows,
     counted,
     effect_of,
     is_control,
@@ -23,6 +24,8 @@ from iqa_robustness.reporting.results import (
     pair_rows,
     security_curves,
     spoken_counts,
+    spoken_noise,
+    spoken_shares,
 )
 
 # D_score at which the heat map's colour is full, per cent of the range.
@@ -34,7 +37,8 @@ def summary_html(cells: Sequence[Outcome], facts: Mapping[str, str], worst_cases
     environment = Environment(
         loader=PackageLoader("iqa_robustness.reporting"), autoescape=True, undefined=StrictUndefined
     )
-    environment.filters |= {"number": _number, "interval": _interval, "effect": effect_of}
+    environment.filters |= {"number": _number, "interval": _interval, "effect": effect_of, "noise": spoken_noise}
+    environment.filters |= {"shares": spoken_shares}
     judged = [cell for cell in cells if not is_control(cell)]
     return environment.get_template("summary.html.j2").render(
         facts=facts,
@@ -43,6 +47,7 @@ def summary_html(cells: Sequence[Outcome], facts: Mapping[str, str], worst_cases
         labels=LABELS,
         pairs=pair_rows(judged),
         heat=heat_map(judged),
+        adaptive=adaptive_rows(judged),
         worst=worst_cases,
         curves=_curves(judged),
         cells=[{**cell, "label": label(cell)} for cell in ordered(judged)],

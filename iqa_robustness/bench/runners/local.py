@@ -19,7 +19,7 @@ from iqa_robustness.attacks.strengths import StrengthTable
 from iqa_robustness.attacks.trained import TrainedAttack
 from iqa_robustness.bench.adaptive import ADAPTIVE, QUERIED, TRANSFERRED, Search, Worst, choosing
 from iqa_robustness.bench.cell import BLACK_BOX, Cell
-from iqa_robustness.bench.convergence import convergence
+from iqa_robustness.bench.convergence import CONVERGENCE_IMAGES, convergence
 from iqa_robustness.bench.devices import Numerics
 from iqa_robustness.bench.pair import Pair, Subject
 from iqa_robustness.bench.proof import PROOF_IMAGES, prove
@@ -233,7 +233,7 @@ class LocalRunner:
             if pair.guarded.spec.stochastic:
                 again = self._scores(pair, clean, clean, cell, scored, noise="again")
                 states |= {"clean-again": again}
-            meta["proof"] = prove(attack, cell, self._proof_images(cell), self.stages)
+            meta["proof"] = prove(attack, cell, self._few(cell, PROOF_IMAGES), self.stages)
         record = Record(
             images=_images_table(columns, states),
             draws=_draws_table(clean.ids, states),
@@ -267,7 +267,7 @@ class LocalRunner:
             columns |= {f"defended_{name}": scores for name, scores in worst.scores.items()}
             columns["worst_source"] = worst.names
             meta["sources"] = {candidate.name: candidate.document for candidate in (first, *others)}
-            meta["convergence"] = convergence(first, cell, chooser, self._proof_images(cell), self.stages)
+            meta["convergence"] = convergence(first, cell, chooser, self._few(cell, CONVERGENCE_IMAGES), self.stages)
         return source, columns["linf"]
 
     def _scores(
@@ -275,8 +275,8 @@ class LocalRunner:
     ) -> Columns:
         return self.stages.scores(pair, source, clean, seed=cell.seed, scoring=scoring, noise=noise)
 
-    def _proof_images(self, cell: Cell) -> Clean:
-        count = PROOF_IMAGES if cell.images is None else min(cell.images, PROOF_IMAGES)
+    def _few(self, cell: Cell, most: int) -> Clean:
+        count = most if cell.images is None else min(cell.images, most)
         return Clean(self._view(cell.dataset, count, cell.size))
 
     def _meta(self, cell: Cell, pair: Pair, key: Key, clean: Clean, attack: Attack | None) -> dict[str, Any]:

@@ -349,13 +349,21 @@ CHANGES = [
     {"draws": 3},
     {"seed": 1},
 ]
+ADAPTIVE: dict[str, Any] = {"scenario": "adaptive", "defense": "flip"}
 # Sizes that a query attack or a certified defense uses, and nothing else.
-BY_USE = [({"attack": "square"}, "queries", 13), ({"defense": "ms", "scenario": "certified"}, "n", 41)]
+BY_USE = [
+    ({"attack": "square"}, "queries", 13),
+    ({"defense": "ms", "scenario": "certified"}, "n", 41),
+    ({"defense": "ms", "scenario": "adaptive"}, "n0", 6),
+    ({"defense": "random-noise"}, "scoring", "mean-of-2"),
+    (ADAPTIVE, "doublings", 1),
+    (ADAPTIVE, "query_images", 2),
+]
 
 
 def test_every_field_of_a_cell_is_in_its_key(tmp_path: Path) -> None:
     runner = runner_at(tmp_path)
-    known = {name for change in CHANGES for name in change} | {name for _, name, _ in BY_USE} | {"n0"}
+    known = {name for change in CHANGES for name in change} | {name for _, name, _ in BY_USE}
     assert known == {field.name for field in fields(Cell)}
     digests = {runner.key(one, runner.pair(one)).digest for one in [cell(), *(cell(**change) for change in CHANGES)]}
     assert len(digests) == len(CHANGES) + 1

@@ -118,7 +118,8 @@ def test_controls_are_counted_apart(outcome: Any) -> None:
 def test_markdown_lists_what_is_not_green_with_reasons_and_weaknesses_once(outcome: Any, red: Any, weak: Any) -> None:
     text = summary_markdown([outcome(), weak, {**weak, "name": "other"}, red], FACTS)
     assert (
-        "| compact | flip | ❌ fail | ifgsm/strong, adaptive | 63.0 [61.0, 65.0] | 1.25 | 1.0 | 0.80 → 0.50 |" in text
+        "| compact | flip | ❌ fail | ifgsm/strong, adaptive | 63.0 [61.0, 65.0] | 1.25 | 1.0 | – | 0.80 → 0.50 |"
+        in text
     )
     assert f"- ❌ `{red['name']}`: {red['reasons'][0]}" in text
     assert text.count("an undefended network <has> gradients") == 1
