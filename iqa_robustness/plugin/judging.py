@@ -132,8 +132,9 @@ def _sources(record: Record) -> dict[str, Any]:
         return {}
     shares = record.images["worst_source"].value_counts(normalize=True)
     queried = record.meta["sources"].get("queried", {"images": 0})
+    names = [name for name in ("adaptive", "transferred", "queried") if name in record.meta["sources"]]
     return {
-        "shares": {name: float(shares.get(name, 0.0)) for name in record.meta["sources"]},
+        "shares": {name: float(shares.get(name, 0.0)) for name in names},
         "queried_images": int(queried["images"]),
     }
 

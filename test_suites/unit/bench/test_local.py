@@ -150,11 +150,12 @@ def test_a_certified_cell_brings_bounds_draws_and_its_protocol(tmp_path: Path) -
     record = runner_at(tmp_path).record(cell(defense="ms", scenario="certified", attack="ifgsm"))
     images, draws = record.images, record.draws
     assert record.meta["protocol"] == {"scoring": "median-of-40", "attack": "direct"}
-    assert len(draws) == 3 * 3 * 40
+    assert len(draws) == 4 * 3 * 40
     for state, column in (
         ("clean", "defended_clean"),
         ("attacked", "defended_attacked"),
         ("placebo", "placebo"),
+        ("clean-again", "defended_clean_again"),
     ):
         medians = draws[draws["state"] == state].groupby("id", sort=False)["score"].median()
         np.testing.assert_allclose(medians, images[column], rtol=1e-6)
@@ -251,8 +252,9 @@ def test_stages_are_shared_between_cells(
     # The undefended scores and the adversarial images are there already.
     assert costs(defense="flip") == (0, 3 * n, 0)
     assert costs(defense="jpeg") == (0, 3 * n, 0)
-    # An adaptive attack is another search; its images are new, clean and placebo scores are not. It is proved already.
-    assert costs(defense="flip", scenario="adaptive") == (chunks, search + 2 * n, 0)
+    # An adaptive attack is another search; its images are new, the transferred ones, clean and placebo scores are not.
+    # It is proved already. Whether it converged: a search of twice the steps, and three scorings more.
+    assert costs(defense="flip", scenario="adaptive") == (2 * chunks, search + 2 * n + 3 * 21 + 2 * n, 0)
     # Clean scores behind the defense are there.
     assert costs(defense="jpeg", scenario="clean") == (0, 0, 0)
     # Another strength attacks again, on known clean scores.
