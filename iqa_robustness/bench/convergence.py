@@ -10,7 +10,7 @@ import numpy as np
 
 from iqa_robustness.attacks.base import Attack
 from iqa_robustness.attacks.trained import TrainedAttack
-from iqa_robustness.bench.adaptive import Candidate
+from iqa_robustness.bench.adaptive import Candidate, choosing
 from iqa_robustness.bench.cell import Cell
 from iqa_robustness.bench.pair import Pair
 from iqa_robustness.bench.scoring_protocol import Scoring
@@ -60,7 +60,7 @@ def convergence(candidate: Candidate, cell: Cell, pair: Pair, clean: Clean, stag
     Args:
         candidate: the adaptive attack's images of the whole cell.
         cell: gives goal, seed, draws and limits.
-        pair: the target; of a certified defense, with the few samples that choose.
+        pair: the target; a certified defense is scored with the few samples that choose.
         clean: a few of the cell's images.
 
     Returns:
@@ -72,11 +72,12 @@ def convergence(candidate: Candidate, cell: Cell, pair: Pair, clean: Clean, stag
     wanted = doublings(candidate.attack, draws=cell.draws, stochastic=stochastic)
     if not wanted:
         return []
+    scorer = choosing(pair, cell)
     towards = 100 * spec.sign * (1 if cell.goal == "raise" else -1) / spec.diam
 
     def values(source: Source) -> np.ndarray:
         scoring = Scoring(draws=_DRAWS if stochastic else 1)
-        columns = stages.scores(pair, source, clean, seed=cell.seed, scoring=scoring, noise="convergence")
+        columns = stages.scores(scorer, source, clean, seed=cell.seed, scoring=scoring, noise="convergence")
         return towards * columns["scores"]
 
     places = [(0, row) for row in candidate.rows(clean.ids) if row is not None]

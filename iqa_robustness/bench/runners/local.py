@@ -260,14 +260,15 @@ class LocalRunner:
         columns |= {name: first.found[name] for name in (*_OF_IMAGES, *_OF_ATTACK)}
         meta["attack"] |= {"trace": [float(value) for value in first.found["trace"]], "entry": first.entry.digest}
         if cell.scenario == "adaptive":
-            chooser, (_, scored) = choosing(pair, cell), scorings(cell, pair)
-            worst = Worst.chosen([first, *others], chooser, cell, clean, self.stages, scored)
+            worst = Worst.chosen(
+                [first, *others], choosing(pair, cell), cell, clean, self.stages, scorings(cell, pair)[1]
+            )
             source = worst.source
             columns |= {name: worst.column(name) for name in _OF_IMAGES}
             columns |= {f"defended_{name}": scores for name, scores in worst.scores.items()}
             columns["worst_source"] = worst.names
             meta["sources"] = {candidate.name: candidate.document for candidate in (first, *others)}
-            meta["convergence"] = convergence(first, cell, chooser, self._few(cell, CONVERGENCE_IMAGES), self.stages)
+            meta["convergence"] = convergence(first, cell, pair, self._few(cell, CONVERGENCE_IMAGES), self.stages)
         return source, columns["linf"]
 
     def _scores(
