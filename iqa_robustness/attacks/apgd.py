@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -53,6 +53,10 @@ class AutoPGD(Attack):
     @abstractmethod
     def projection(self, clean: Tensor) -> Callable[[Tensor], Tensor]:
         """A function from images to the nearest allowed ones; it may change its argument in place."""
+
+    def doubled(self) -> AutoPGD:
+        """Twice the steps; the checkpoints move along."""
+        return replace(self, steps=2 * self.steps)
 
     def run(self, objective: Objective, images: Tensor, streams: Streams) -> Tensor:
         """Climb from every start; what the last run ends with."""

@@ -103,6 +103,13 @@ class Attack(ABC):
         `objective` remembers the best images it was asked about; the result need not be one of them, nor allowed.
         """
 
+    def doubled(self) -> Attack | None:
+        """The attack with twice its iterations in the same budget, to see whether they were enough.
+
+        None where there is nothing to double: a single step, queries (their number is the profile's), or training.
+        """
+        return None
+
     @final
     def __call__(
         self,

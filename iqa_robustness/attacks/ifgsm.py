@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -17,6 +17,8 @@ from iqa_robustness.streams import Streams
 
 # The published code's bound; at its strengths it never binds.
 _LARGEST_EPSILON = 10 / 255
+# Of the ball's radius, the step of a doubled attack: twenty such steps find behind JPEG what forty of a tenth do.
+_LONGER_STEP = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,11 @@ class IFGSM(Attack):
         if self.epsilon is not None:
             return Linf(epsilon=self.epsilon)
         return Linf(epsilon=_LARGEST_EPSILON if self.paper else min(self.steps * self.alpha, _LARGEST_EPSILON))
+
+    def doubled(self) -> IFGSM:
+        """Twice the steps in the same ball, each as long, at least a quarter of its radius."""
+        radius = self.budget.limit
+        return replace(self, steps=2 * self.steps, alpha=max(self.alpha, _LONGER_STEP * radius), epsilon=radius)
 
     def run(self, objective: Objective, images: Tensor, streams: Streams) -> Tensor:
         """Climb for `steps` steps."""

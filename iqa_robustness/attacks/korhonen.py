@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -63,6 +63,10 @@ class Korhonen(Attack):
     def budget(self) -> Linf:
         """The l∞ ball."""
         return Linf(epsilon=self.epsilon)
+
+    def doubled(self) -> Korhonen:
+        """Twice the steps, each as long."""
+        return replace(self, steps=2 * self.steps, pace=2 * self.pace)
 
     def run(self, objective: Objective, images: Tensor, streams: Streams) -> Tensor:
         """Climb for `steps` steps."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -61,6 +61,10 @@ class PGD(Attack):
     def budget(self) -> Linf:
         """The l∞ ball."""
         return Linf(epsilon=self.epsilon)
+
+    def doubled(self) -> PGD:
+        """Twice the steps; without a given `alpha` they shrink, and reach every corner again."""
+        return replace(self, steps=2 * self.steps)
 
     def run(self, objective: Objective, images: Tensor, streams: Streams) -> Tensor:
         """Climb from every start; the last run's last iterate."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
@@ -67,6 +67,10 @@ class SSAH(Attack):
     def budget(self) -> Linf:
         """The l∞ ball."""
         return Linf(epsilon=self.epsilon)
+
+    def doubled(self) -> SSAH:
+        """Twice the steps, each half as long."""
+        return replace(self, steps=2 * self.steps)
 
     def run(self, objective: Objective, images: Tensor, streams: Streams) -> Tensor:
         """Climb for `steps` steps."""

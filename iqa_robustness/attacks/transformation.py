@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -83,6 +83,10 @@ class Transformation(Attack):
         """The direction to climb in, from the score's gradient in the parameters; (M, …) twice to the same shape."""
         del parameters
         return pulled if self.as_published else normalised(pulled)
+
+    def doubled(self) -> Transformation:
+        """Twice the steps, each as long."""
+        return replace(self, steps=2 * self.steps)
 
     def run(self, objective: Objective, images: Tensor, streams: Streams) -> Tensor:
         """Climb for `steps` steps."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+BLACK_BOX = "square"
+"""The attack of the black-box part of adaptive cells."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
@@ -20,6 +23,9 @@ class Cell:
     draws: forward passes an attack averages for one value of a stochastic target (EOT).
     n0, n: selection and estimation samples of certified defenses.
     seed: of everything random.
+    scoring: how random pairs are scored: `one-shot`, `mean-of-K` or `worst-of-K`.
+    doublings: how often the iterations of an adaptive attack are doubled.
+    query_images: how many images the black-box part of an adaptive cell attacks, 0 for no such part.
     """
 
     metric: str
@@ -37,6 +43,9 @@ class Cell:
     n0: int
     n: int
     seed: int = 0
+    scoring: str = "one-shot"
+    doublings: int = 0
+    query_images: int = 0
 
     @property
     def id(self) -> str:

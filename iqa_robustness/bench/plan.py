@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from iqa_robustness import attacks, defenses, metrics
 from iqa_robustness.axes import GOALS, SCENARIOS
-from iqa_robustness.bench.cell import Cell
+from iqa_robustness.bench.cell import BLACK_BOX, Cell
 from iqa_robustness.bench.profiles import Profile
 from iqa_robustness.errors import UnknownNameError
 from iqa_robustness.registry import Registry
@@ -45,12 +45,18 @@ class Sizes:
     images: images a cell.
     max_queries: forwards an image, for every attack.
     seed: of everything random.
+    scoring: how random pairs are scored.
+    draws: forward passes averaged for one value of a stochastic target (EOT).
+    doublings: how often the iterations of adaptive attacks are doubled.
     """
 
     dataset: str = "mini"
     images: int | None = None
     max_queries: int | None = None
     seed: int = 0
+    scoring: str = "one-shot"
+    draws: int | None = None
+    doublings: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,11 +158,7 @@ def _cell(
     sizes: Sizes,
 ) -> Cell:
     access = attacks.registry.resolve(attack).access if attack else "white-box"
-    images = profile.images(access=access, certified=kind == "certified")
-    if sizes.images is not None:
-        images = sizes.images
-    elif metric in profile.limits:
-        images = min(images or profile.limits[metric].images, profile.limits[metric].images)
+    images = _images(metric, access, kind, profile, sizes)
     queries = profile.queries if sizes.max_queries is None else min(profile.queries, sizes.max_queries)
     return Cell(
         metric=metric,
@@ -170,11 +172,44 @@ def _cell(
         size=profile.size,
         queries=queries,
         max_forwards=sizes.max_queries,
-        draws=profile.draws,
+        draws=profile.draws if sizes.draws is None else sizes.draws,
         n0=profile.n0,
         n=profile.n,
         seed=sizes.seed,
+        scoring=sizes.scoring,
+        doublings=_doublings(metric, attack, profile, sizes) if scenario == "adaptive" else 0,
+        query_images=_query_images(metric, strength, kind, profile, sizes) if scenario == "adaptive" else 0,
     )
+
+
+def _images(metric: str, access: str, kind: str, profile: Profile, sizes: Sizes) -> int | None:
+    """Images of a cell, None for the whole data set."""
+    images = profile.images(access=access, certified=kind == "certified")
+    if sizes.images is not None:
+        return sizes.images
+    if metric in profile.limits:
+        return min(images or profile.limits[metric].images, profile.limits[metric].images)
+    return images
+
+
+def _doublings(metric: str, attack: str, profile: Profile, sizes: Sizes) -> int:
+    if sizes.doublings is not None:
+        return sizes.doublings
+    own = profile.limits[metric].doublings if metric in profile.limits else {}
+    return {**profile.doublings, **own}.get(attack, 0)
+
+
+def _query_images(metric: str, strength: str, kind: str, profile: Profile, sizes: Sizes) -> int:
+    """Images of the black-box part of an adaptive cell: those of the pair's black-box cell, where the profile has it.
+
+    What the user selects makes no difference: a cell's record must not depend on which other cells are run.
+    """
+    limit = profile.limits.get(metric)
+    if (profile.attacks and BLACK_BOX not in profile.attacks) or (
+        limit is not None and (BLACK_BOX not in limit.attacks or strength not in limit.strengths)
+    ):
+        return 0
+    return _images(metric, "black-box", kind, profile, sizes) or 0
 
 
 def _metrics(profile: Profile, user: Selection, suite: Selection) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from iqa_robustness.errors import UnknownNameError
@@ -13,12 +14,14 @@ class Limit:
 
     images: at most so many.
     attacks, defenses, strengths: only these.
+    doublings: by attack, as of `Profile`, for this metric.
     """
 
     images: int
     attacks: tuple[str, ...]
     defenses: tuple[str, ...]
     strengths: tuple[str, ...]
+    doublings: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,7 @@ class Profile:
         when empty.
     limits: cuts for slow metrics.
     strengths: what weak, medium and strong are: `own`, the attacks', or `published`, the benchmark's where it says so.
+    doublings: by attack, how often its iterations are doubled in adaptive cells, for it to converge.
     certified_strengths: of attacks on certified defenses, which are dear, where the user names none; all when empty.
     """
 
@@ -51,6 +55,7 @@ class Profile:
     defenses: tuple[str, ...] = ()
     limits: dict[str, Limit] = field(default_factory=dict)
     strengths: str = "own"
+    doublings: Mapping[str, int] = field(default_factory=dict)
     certified_strengths: tuple[str, ...] = ()
 
     def images(self, *, access: str, certified: bool) -> int | None:
@@ -118,8 +123,15 @@ _PROFILES = {
             draws=2,
             attacks=("ifgsm", "square"),
             defenses=("flip", "jpeg", "ms", "none"),
+            doublings={"ifgsm": 1},
             limits={
-                "lite0": Limit(images=8, attacks=("ifgsm",), defenses=("none", "flip", "jpeg"), strengths=("medium",))
+                "lite0": Limit(
+                    images=8,
+                    attacks=("ifgsm",),
+                    defenses=("none", "flip", "jpeg"),
+                    strengths=("medium",),
+                    doublings={"ifgsm": 2},
+                )
             },
             certified_strengths=("medium", "strong"),
         ),
@@ -135,6 +147,7 @@ _PROFILES = {
             draws=8,
             attacks=(*_PUBLISHED_ATTACKS, "apgd", "enhance"),
             defenses=("none", *_PURIFICATIONS, "ms"),
+            doublings={"ifgsm": 1},
         ),
         Profile(
             name="paper",
@@ -148,6 +161,7 @@ _PROFILES = {
             draws=8,
             attacks=_PUBLISHED_ATTACKS,
             defenses=("none", *_PURIFICATIONS, "ms"),
+            doublings={"ifgsm": 1},
             strengths="published",
         ),
         Profile(
@@ -163,6 +177,7 @@ _PROFILES = {
             # The study's other attacks and restoration networks need weights from elsewhere.
             attacks=("advcf", "ami-fgsm", "ifgsm", "korhonen", "madc", "mi-fgsm", "ssah", "zhang-ssim"),
             defenses=("none", *_STUDIED),
+            doublings={"ifgsm": 1},
         ),
     )
 }

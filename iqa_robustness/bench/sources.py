@@ -74,6 +74,30 @@ class Stored(Source):
         return torch.stack([from_uint8(self._pixels[row]) for row in rows])
 
 
+class Picked(Source):
+    """Single images of other sources put together.
+
+    sources: where they come from.
+    places: (source, row) of each image.
+    ids: of the images, in order.
+    """
+
+    def __init__(self, sources: Sequence[Source], places: Sequence[tuple[int, int]], ids: Sequence[str]) -> None:
+        self.sources = sources
+        self.places = places
+        self.ids = ids
+        used = sorted({number for number, _ in places})
+        self.document = {
+            "picked": [sources[number].document for number in used],
+            "places": [[used.index(number), row] for number, row in places],
+        }
+
+    def batch(self, rows: range) -> Tensor:
+        """Each image from its source."""
+        found = [self.places[row] for row in rows]
+        return torch.cat([self.sources[number].batch(range(row, row + 1)) for number, row in found])
+
+
 class Placebo(Source):
     """The clean images under random signs of the attack's l∞, rounded alike: what noise of that size does.
 

@@ -25,6 +25,7 @@ from iqa_robustness.attacks.trained import TrainedAttack
 from iqa_robustness.bench.attack_training import AttackTraining, artefact_of
 from iqa_robustness.bench.devices import Numerics
 from iqa_robustness.bench.pair import Pair
+from iqa_robustness.bench.scoring_protocol import ONE_SHOT, Scoring
 from iqa_robustness.bench.sources import Clean, ImageTar, Source, Stored
 from iqa_robustness.datasets.base import View, view
 from iqa_robustness.defenses.base import PurifiedMetric
@@ -128,12 +129,24 @@ class Stages:
 
         return self._stage(f"attack {attack.name} on {pair.subject.name}", Key(document), compute)
 
-    def scores(self, pair: Pair, source: Source, clean: Clean, *, seed: int) -> Columns:
+    def scores(
+        self, pair: Pair, source: Source, clean: Clean, *, seed: int, scoring: Scoring = ONE_SHOT, noise: str = ""
+    ) -> Columns:
         """Scores of the pair on some images.
 
         Columns: scores; ssim_purified, psnr_purified (against the clean image, NaN where pixels do not correspond);
-        for certified defenses lower, upper, radius, abstained, draws (N, n).
+        for certified defenses lower, upper, radius, abstained; draws (N, n) for them and where there are several.
+
+        Args:
+            pair: what scores.
+            source: what is scored.
+            clean: what it is compared with.
+            seed: of the noise.
+            scoring: statistic and number of draws of a random pair; certified defenses have their own.
+            noise: what the scores are for: each purpose has noise of its own.
         """
+        random = pair.guarded.spec.stochastic
+        repeated = scoring if random and pair.defense.kind != "certified" else ONE_SHOT
         document = {
             "stage": "scores",
             "schema": 1,
@@ -142,6 +155,8 @@ class Stages:
             "clean": clean.document,
             "seed": seed,
             "numerics": self.numerics.document,
+            **repeated.document,
+            **({"noise": noise} if random and noise else {}),
         }
 
         def compute(key: Key) -> dict[str, bytes | Path]:
@@ -150,7 +165,7 @@ class Stages:
                 images, originals = (self._on_device(s.batch(rows)) for s in (source, clean))
                 streams = Streams(f"{key.digest}/{seed}", [source.ids[r] for r in rows], device=self.numerics.device)
                 references = self._references(pair.subject.metric, clean, rows)
-                parts.append(self._scored(pair, images, originals, streams, references))
+                parts.append(self._scored(pair, images, originals, streams, references, repeated))
             return {_VALUES: _pack(_joined(parts))}
 
         return _unpack(self._stage(f"scores of {pair.subject.name}", Key(document), compute))
@@ -211,6 +226,22 @@ class Stages:
             raise
 
     def _scored(
+        self,
+        pair: Pair,
+        images: Tensor,
+        originals: Tensor,
+        streams: Streams,
+        references: Tensor | None,
+        scoring: Scoring,
+    ) -> Columns:
+        if scoring.draws == 1:
+            return self._scored_once(pair, images, originals, streams, references)
+        draws = [self._scored_once(pair, images, originals, streams, references) for _ in range(scoring.draws)]
+        stacked = {name: np.stack([draw[name] for draw in draws], axis=1) for name in draws[0]}
+        columns = {name: scoring.of(values, stacked["scores"]) for name, values in stacked.items()}
+        return {**columns, "draws": stacked["scores"]}
+
+    def _scored_once(
         self, pair: Pair, images: Tensor, originals: Tensor, streams: Streams, references: Tensor | None
     ) -> Columns:
         guarded, size = pair.guarded, self.numerics.micro_batch

@@ -78,7 +78,8 @@ def attempt_of(record: Record) -> Attempt | None:
     if cell["scenario"] not in ("nonadaptive", "adaptive"):
         return None
     adaptive = cell["scenario"] == "adaptive"
-    before, after = ("defended_clean", "defended_attacked") if adaptive else ("clean", "attacked")
+    # What the attack itself found: the judged images of an adaptive cell may be another's.
+    before, after = ("defended_clean", "defended_adaptive") if adaptive else ("clean", "attacked")
     towards = (1 if record.higher_is_better else -1) * (1 if cell["goal"] == "raise" else -1)
     entrants, attack = record.images["entrant"].to_numpy(bool), record.meta["attack"]
     gains = (100 * towards * (record.scores(after) - record.scores(before)) / record.diam)[entrants]
@@ -164,13 +165,24 @@ def _test(suspect: Attempt, better: Attempt) -> tuple[float, float | None]:
     """Mean lead of `better` on the images of both, and the p-value of it being at most the margin."""
     common = [image for image in suspect.gains if image in better.gains]
     leads = np.array([better.gains[image] - suspect.gains[image] for image in common])
-    means = _means(leads, [suspect.contents[image] for image in common])
+    return lead_test(leads, [suspect.contents[image] for image in common], margin=MARGIN)
+
+
+def lead_test(leads: NDArray[np.float64], contents: Sequence[str], *, margin: float) -> tuple[float, float | None]:
+    """Mean lead over contents, and the one-sided p-value of it being at most the margin; None for too few contents.
+
+    Args:
+        leads: (N,) one an image.
+        contents: (N,) of the images.
+        margin: in the leads' unit.
+    """
+    means = _means(leads, contents)
     if len(means) < LEAST_CONTENTS:
         return float("nan"), None
     lead = float(means.mean())
     if np.ptp(means) <= 1e-9 * max(1.0, abs(lead)):
-        return lead, 0.0 if lead > MARGIN else 1.0
-    return lead, float(stats.ttest_1samp(means, MARGIN, alternative="greater").pvalue)
+        return lead, 0.0 if lead > margin else 1.0
+    return lead, float(stats.ttest_1samp(means, margin, alternative="greater").pvalue)
 
 
 def _means(values: NDArray[np.float64], contents: Sequence[str]) -> NDArray[np.float64]:

@@ -153,6 +153,14 @@ def _surviving(encoder: str) -> Callable[[Record], np.ndarray]:
     return values
 
 
+def _noise_floor(record: Record) -> np.ndarray:
+    """What D_score^(D) reads where nothing was attacked, per cent of diam; 0 where nothing is random."""
+    if record.images["defended_clean_again"].isna().all():
+        return np.zeros(len(record.images))
+    floor: np.ndarray = np.abs(_shift(record, "defended_clean", "defended_clean_again"))
+    return floor
+
+
 MEASURES: dict[str, MeasureInfo] = {
     "d_score": MeasureInfo(
         title="D_score",
@@ -173,6 +181,13 @@ MEASURES: dict[str, MeasureInfo] = {
         title="D_score of the placebo",
         unit="% of range",
         compute=_mean(lambda r: np.abs(_shift(r, "clean", "placebo"))),
+        scenarios=_ATTACKED,
+        limits=_NOT_NEGATIVE,
+    ),
+    "d_score_noise": MeasureInfo(
+        title="D_score of noise alone",
+        unit="% of range",
+        compute=_mean(_noise_floor),
         scenarios=_ATTACKED,
         limits=_NOT_NEGATIVE,
     ),

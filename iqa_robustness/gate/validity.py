@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from iqa_robustness.gate.convergence import convergence_reasons
 from iqa_robustness.measures import mean_interval
 from iqa_robustness.store import Record
 
@@ -35,6 +37,7 @@ def invalid_reasons(record: Record) -> list[str]:
     - It gains less than `PROOF_GAIN` per cent of the range on the planted vulnerable metric, at the same budget.
     - Gradients are not finite, or zero on more than a tenth of the images (a masked or rounded score).
     - The objective did not rise over the steps.
+    - Twice the steps, or twice the draws, gain more by over a twentieth (`gate.convergence`).
     - More than half of the images gave every query, or the placebo, the very same score (a flat score).
     - No image was attacked at all, by an attack that chooses among them.
 
@@ -42,7 +45,7 @@ def invalid_reasons(record: Record) -> list[str]:
     """
     if "attack" not in record.meta:
         return []
-    reasons = _budget_reasons(record)
+    reasons = _budget_reasons(record) + convergence_reasons(record)
     metric = record.meta["metric"]
     if metric["access"] == "white-box" and not metric["differentiable"]:
         reasons.append("the metric declares white-box access, but its gradient is zero or not finite")
@@ -78,17 +81,24 @@ def invalid_reasons(record: Record) -> list[str]:
 
 
 def _budget_reasons(record: Record) -> list[str]:
-    attack = record.meta["attack"]
-    if attack["restriction"] not in _USED:
+    """One for the cell's attack, and one for every other whose images an adaptive cell judges, in its own budget."""
+    images = record.images["worst_source"].to_numpy()
+    own = {"restriction": record.meta["attack"]["restriction"], "limit": record.meta["attack"]["limit"]}
+    sources = record.meta.get("sources") or {"": own}
+    return [reason for name, budget in sources.items() for reason in _outside(record, budget, judged=images == name)]
+
+
+def _outside(record: Record, budget: Mapping[str, Any], *, judged: np.ndarray) -> list[str]:
+    if budget["restriction"] not in _USED:
         return []
-    column, use, unit = _USED[attack["restriction"]]
+    column, use, unit = _USED[budget["restriction"]]
     used = use(record.scores(column))
-    broken = used > attack["limit"] + _FLOAT_NOISE
+    broken = judged & (used > budget["limit"] + _FLOAT_NOISE)
     if not broken.any():
         return []
     return [
-        f"{broken.mean():.0%} of the adversarial images are outside the budget: {used.max():.5g} {unit}, "
-        f"{attack['limit']:.5g} allowed"
+        f"{broken.mean():.0%} of the adversarial images are outside the budget: {used[broken].max():.5g} {unit}, "
+        f"{budget['limit']:.5g} allowed"
     ]
 
 

@@ -114,6 +114,7 @@ def outcome(cell: Cell, record: Record, verdict: Verdict, *, computed: bool) -> 
         "mos_kind": record.meta["dataset"]["mos_kind"],
         "protocol": record.meta["protocol"],
         "budget": _budget(record),
+        "sources": _sources(record),
         "record": record.meta["key"],
         "computed": computed,
         "seconds": record.volatile.get("seconds", 0.0),
@@ -123,6 +124,19 @@ def outcome(cell: Cell, record: Record, verdict: Verdict, *, computed: bool) -> 
 def _budget(record: Record) -> dict[str, Any]:
     """Restriction and limit of the attack, empty without one."""
     return {name: record.meta["attack"][name] for name in ("restriction", "limit")} if "attack" in record.meta else {}
+
+
+def _sources(record: Record) -> dict[str, Any]:
+    """Of an adaptive cell: whose image was worst on which share of the images; how many the black-box attack had."""
+    if "sources" not in record.meta:
+        return {}
+    shares = record.images["worst_source"].value_counts(normalize=True)
+    queried = record.meta["sources"].get("queried", {"images": 0})
+    names = [name for name in ("adaptive", "transferred", "queried") if name in record.meta["sources"]]
+    return {
+        "shares": {name: float(shares.get(name, 0.0)) for name in names},
+        "queried_images": int(queried["images"]),
+    }
 
 
 def _numbers(measurement: Measurement) -> list[float | None]:

@@ -49,6 +49,13 @@ OPTIONS = (
     Option(name="micro-batch", help="rows of every forward pass; part of a cell's key", default="4"),
     Option(name="max-queries", help="forward passes an attack may spend on an image"),
     Option(
+        name="scoring",
+        help="how random pairs are scored: one-shot, mean-of-K, worst-of-K (attacked images by the worst of K draws)",
+        default="one-shot",
+    ),
+    Option(name="draws", help="draws averaged behind each gradient or query of a random target, for the profile's"),
+    Option(name="doublings", help="how often the iterations of adaptive attacks are doubled, for the profile's number"),
+    Option(
         name="licence-policy",
         help="any, or commercial: leave out metrics whose licence is not known to permit commercial use",
         default="any",

@@ -138,6 +138,7 @@ def _broken(item: pytest.Item, error: BaseException) -> dict[str, Any]:
         "mos_kind": "",
         "protocol": {},
         "budget": {},
+        "sources": {},
         "record": "",
         "computed": False,
         "seconds": 0.0,

@@ -69,7 +69,17 @@ class RobustnessSession:
             images=self._number("images"),
             max_queries=self._number("max-queries"),
             seed=self._number("seed") or 0,
+            scoring=self._scoring,
+            draws=self._number("draws"),
+            doublings=self._number("doublings"),
         )
+
+    @property
+    def _scoring(self) -> str:
+        """Of `--iqa-scoring`, checked."""
+        from iqa_robustness.bench.scoring_protocol import ScoringProtocol
+
+        return ScoringProtocol.parsed(self._value("scoring")).name
 
     @cached_property
     def thresholds(self) -> Thresholds:

@@ -13,6 +13,7 @@ from iqa_robustness.bench.runners.local import LocalRunner
 from iqa_robustness.gate.verdict import Verdict, described
 from iqa_robustness.reporting.figures import shift_plot
 from iqa_robustness.reporting.pictures import cell_pictures, worst_rows
+from iqa_robustness.reporting.results import spoken_shares
 from iqa_robustness.store import Record
 
 _EPICS = {
@@ -94,11 +95,20 @@ def _description(record: Record, verdict: Verdict, command: str) -> str:
     lines += [
         "",
         f"Data: {data['name']}, {data['images']} images, opinion scores: {data['mos_kind']}. "
-        f"Protocol: {', '.join(f'{name} {text}' for name, text in record.meta['protocol'].items())}.",
+        f"Protocol: {', '.join(f'{name} {text}' for name, text in record.meta['protocol'].items())}."
+        + _worst_images(record),
         "",
         f"Run it again: `{command}`",
     ]
     return "\n".join(lines)
+
+
+def _worst_images(record: Record) -> str:
+    """Whose images an adaptive cell judges; nothing for other cells."""
+    if "sources" not in record.meta:
+        return ""
+    shares = record.images["worst_source"].value_counts(normalize=True)
+    return f" Worst images: {spoken_shares({str(name): float(share) for name, share in shares.items()})}."
 
 
 def write_environment(folder: Path, facts: dict[str, str]) -> None:

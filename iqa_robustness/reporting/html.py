@@ -14,6 +14,7 @@ from iqa_robustness.reporting.figures import curve_plot
 from iqa_robustness.reporting.results import (
     LABELS,
     Outcome,
+    adaptive_rows,
     counted,
     effect_of,
     is_control,
@@ -24,6 +25,8 @@ from iqa_robustness.reporting.results import (
     pair_rows,
     security_curves,
     spoken_counts,
+    spoken_noise,
+    spoken_shares,
     undefended_attacks,
 )
 
@@ -37,6 +40,7 @@ def summary_html(cells: Sequence[Outcome], facts: Mapping[str, str], worst_cases
         loader=PackageLoader("iqa_robustness.reporting"), autoescape=True, undefined=StrictUndefined
     )
     environment.filters |= {"number": _number, "interval": _interval, "effect": effect_of, "measured": number_of}
+    environment.filters |= {"noise": spoken_noise, "shares": spoken_shares}
     judged = [cell for cell in cells if not is_control(cell)]
     return environment.get_template("summary.html.j2").render(
         facts=facts,
@@ -45,6 +49,7 @@ def summary_html(cells: Sequence[Outcome], facts: Mapping[str, str], worst_cases
         labels=LABELS,
         pairs=pair_rows(judged),
         heat=heat_map(judged),
+        adaptive=adaptive_rows(judged),
         worst=worst_cases,
         undefended=undefended_attacks(judged),
         curves=_curves(judged),

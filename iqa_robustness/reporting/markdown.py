@@ -9,6 +9,7 @@ from iqa_robustness.reporting.results import (
     LABELS,
     Outcome,
     PairRow,
+    adaptive_rows,
     counted,
     effect_of,
     is_control,
@@ -18,6 +19,7 @@ from iqa_robustness.reporting.results import (
     ordered,
     pair_rows,
     spoken_counts,
+    spoken_noise,
     undefended_attacks,
 )
 
@@ -41,10 +43,25 @@ def summary_markdown(cells: Sequence[Outcome], facts: Mapping[str, str], worst_c
     if any(cell["mos_kind"] == "pseudo" for cell in judged):
         lines += ["Opinion scores are pseudo (a formula, not people): they gate this data set's own run only.", ""]
     lines += [
-        "| metric | defense | verdict | worst attack | D_score, % of range | ÷ SD | placebo | SROCC clear → adv |",
-        "|---|---|---|---|---:|---:|---:|---|",
+        "| metric | defense | verdict | worst attack | D_score, % of range | ÷ SD | placebo | noise "
+        "| SROCC clear → adv |",
+        "|---|---|---|---|---:|---:|---:|---:|---|",
         *(_row(row) for row in pair_rows(judged)),
     ]
+    known = adaptive_rows(judged)
+    if known:
+        lines += [
+            "",
+            "## Adaptive attacks",
+            "",
+            "| metric | defense | protocol | scored | worst image made by | queried images | noise, % of range |",
+            "|---|---|---|---|---|---:|---:|",
+            *(
+                f"| {r.metric} | {r.defense} | {r.protocols} | {r.scoring} | {r.sources} | {r.queried_images} "
+                f"| {r.noise:.1f} |"
+                for r in known
+            ),
+        ]
     raised = [worst for worst in worst_cases if worst.subject[3] == "raise" and worst.subject[4] == "strong"]
     if raised:
         lines += [
@@ -80,10 +97,10 @@ def summary_markdown(cells: Sequence[Outcome], facts: Mapping[str, str], worst_c
         ]
         if len(red) > _LISTED:
             lines.append(f"- … and {len(red) - _LISTED} more (summary.html)")
-    known = [cell for cell in judged if label(cell) == "weakness"]
-    if known:
-        reasons = sorted({cell["weakness"] for cell in known})
-        lines += ["", f"## Known weaknesses ({len(known)} cells)", "", *(f"- {reason}" for reason in reasons)]
+    declared = [cell for cell in judged if label(cell) == "weakness"]
+    if declared:
+        reasons = sorted({cell["weakness"] for cell in declared})
+        lines += ["", f"## Known weaknesses ({len(declared)} cells)", "", *(f"- {reason}" for reason in reasons)]
     lines += ["", "; ".join(f"{name} {text}" for name, text in facts.items()), ""]
     return "\n".join(lines)
 
@@ -91,12 +108,13 @@ def summary_markdown(cells: Sequence[Outcome], facts: Mapping[str, str], worst_c
 def _row(row: PairRow) -> str:
     verdict = f"{_MARKS[row.verdict]} {LABELS[row.verdict]}"
     if row.worst is None:
-        return f"| {row.metric} | {row.defense} | {verdict} | – | | | | |"
+        return f"| {row.metric} | {row.defense} | {verdict} | – | | | | | |"
     value, low, high = row.worst["measures"]["d_score"]
     bounds = f" [{low:.1f}, {high:.1f}]" if low is not None and high is not None else ""
     return (
-        f"| {row.metric} | {row.defense} | {verdict} "
+        f"| {row.metric} | {row.labelled} | {verdict} "
         f"| {row.worst['attack']}/{row.worst['strength']}, {row.worst['scenario']} "
         f"| {value:.1f}{bounds} | {effect_of(row.worst)} | {measure_of(row.worst, 'd_score_placebo'):.1f} "
+        f"| {spoken_noise(row.worst)} "
         f"| {measure_of(row.worst, 'srocc_clear'):.2f} → {measure_of(row.worst, 'srocc_adv'):.2f} |"
     )

@@ -8,7 +8,6 @@ import torch
 from iqa_robustness.bench.cell import Cell
 from iqa_robustness.bench.pair import Pair
 from iqa_robustness.bench.runners.local import LocalRunner
-from iqa_robustness.bench.sources import stored_pixels
 from iqa_robustness.defenses.base import PurifiedMetric
 from iqa_robustness.images import from_uint8, to_uint8
 from iqa_robustness.reporting.figures import Panel, amplified_difference, contact_sheet, spoken
@@ -28,7 +27,7 @@ def cell_pictures(cell: Cell, pair: Pair, record: Record, runner: LocalRunner, r
     The purified picture is made again from the stored adversarial one; where nothing may be computed
     (`--iqa-from-store`), it is left out.
     """
-    adversarial = stored_pixels(runner.adversarial(cell, pair))
+    adversarial = runner.attacked_pixels(cell, pair, record)
     view = runner.clean(cell).view
     sheet = []
     for row in rows:

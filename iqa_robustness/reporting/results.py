@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ LABELS = {
     "missing": "missing",
     "gone": "weakness gone",
 }
+NONADAPTIVE_ONLY = "non-adaptive only"
 # From bad to good: a pair is as good as its worst cell.
 SEVERITY = ("fail", "missing", "invalid", "inconclusive", "gone", "weakness", "pass")
 
@@ -74,12 +75,19 @@ def undefended_attacks(cells: Iterable[Outcome]) -> list[Outcome]:
     )
 
 
+def spoken_noise(cell: Outcome) -> str:
+    """The column `noise` beside D_score: what it reads where the same clean images are scored twice."""
+    value = measure_of(cell, "d_score_noise")
+    return "–" if math.isnan(value) else f"{value:.1f}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class PairRow:
     """A metric behind a defense, over all its cells.
 
     verdict: of the worst cell.      counts: cells by label.
     worst: the attacked cell with the largest D_score, None where there is none.
+    nonadaptive_only: it was attacked, but never by who knows the defense.
     """
 
     metric: str
@@ -87,6 +95,12 @@ class PairRow:
     verdict: str
     counts: dict[str, int]
     worst: Outcome | None
+    nonadaptive_only: bool = False
+
+    @property
+    def labelled(self) -> str:
+        """The defense, with what limits the row's meaning."""
+        return f"{self.defense} ({NONADAPTIVE_ONLY})" if self.nonadaptive_only else self.defense
 
 
 def pair_rows(cells: Iterable[Outcome]) -> list[PairRow]:
@@ -105,9 +119,63 @@ def pair_rows(cells: Iterable[Outcome]) -> list[PairRow]:
                 verdict=min((label(cell) for cell in members), key=SEVERITY.index),
                 counts=counted(members),
                 worst=max(attacked, key=lambda cell: measure_of(cell, "d_score"), default=None),
+                nonadaptive_only=defense != "none"
+                and bool(attacked)
+                and all(cell["scenario"] != "adaptive" for cell in attacked),
             )
         )
     return rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptiveRow:
+    """How a pair was attacked by who knows the defense, over its adaptive cells.
+
+    protocols: of the attacks.      scoring: of the scores.      noise: largest D_score of noise alone, % of range.
+    sources: share of the images whose worst one each attack made.   queried_images: most that a black-box attack had.
+    """
+
+    metric: str
+    defense: str
+    protocols: str
+    scoring: str
+    sources: str
+    queried_images: int
+    noise: float
+
+
+def adaptive_rows(cells: Iterable[Outcome]) -> list[AdaptiveRow]:
+    """One row for each (metric, defense) with adaptive cells, sorted by name."""
+    groups: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
+    for cell in cells:
+        if cell["sources"]:
+            groups[cell["metric"], cell["defense"]].append(cell)
+    rows = []
+    for (metric, defense), members in sorted(groups.items()):
+        images = sum(cell["images"] for cell in members)
+        names = [*dict.fromkeys(name for cell in members for name in cell["sources"]["shares"])]
+        totals = {
+            name: sum(cell["images"] * cell["sources"]["shares"].get(name, 0.0) for cell in members) / images
+            for name in names
+        }
+        noises = [measure_of(cell, "d_score_noise") for cell in members]
+        rows.append(
+            AdaptiveRow(
+                metric=metric,
+                defense=defense,
+                protocols=", ".join(sorted({cell["protocol"]["attack"] for cell in members})),
+                scoring=", ".join(sorted({cell["protocol"]["scoring"] for cell in members})),
+                sources=spoken_shares(totals),
+                queried_images=max(cell["sources"]["queried_images"] for cell in members),
+                noise=max((noise for noise in noises if not math.isnan(noise)), default=math.nan),
+            )
+        )
+    return rows
+
+
+def spoken_shares(shares: Mapping[str, float]) -> str:
+    """`adaptive 93 %, transferred 5 %, queried 2 %`."""
+    return ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
 
 
 def counted(cells: Iterable[Outcome]) -> dict[str, int]:
@@ -139,6 +207,7 @@ def results_table(cells: Sequence[Outcome], worst_cases: Sequence[WorstCase] = (
         }
         row |= {"verdict": label(cell), "images": cell["images"], "mos_kind": cell["mos_kind"]}
         row |= {f"protocol_{name}": text for name, text in cell["protocol"].items()}
+        row |= {f"worst_{name}": share for name, share in cell["sources"].get("shares", {}).items()}
         for name, (value, low, high) in sorted(cell["measures"].items()):
             row |= {name: value, f"{name}_low": low, f"{name}_high": high}
         rows.append(row | {"record": cell["record"], "seconds": cell["seconds"]})

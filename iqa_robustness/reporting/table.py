@@ -11,14 +11,17 @@ from rich.table import Table
 
 from iqa_robustness.reporting.results import (
     LABELS,
+    NONADAPTIVE_ONLY,
     Outcome,
     PairRow,
+    adaptive_rows,
     counted,
     effect_of,
     is_control,
     measure_of,
     pair_rows,
     spoken_counts,
+    spoken_noise,
 )
 
 # Wider than any row: a table that is wrapped cannot be read, a long line can.
@@ -30,6 +33,7 @@ def summary_lines(cells: Sequence[Outcome], *, lost: Sequence[str] = ()) -> list
     judged = [cell for cell in cells if not is_control(cell)]
     lines = _rendered(_table(pair_rows(judged))) if judged else []
     if judged:
+        lines += _adaptive_lines(judged)
         lines.append(f"{len(judged)} cells: {spoken_counts(counted(judged))}")
     if len(cells) > len(judged):
         lines.append(f"{len(cells) - len(judged)} cells of planted subjects judged the harness itself")
@@ -44,6 +48,17 @@ def summary_lines(cells: Sequence[Outcome], *, lost: Sequence[str] = ()) -> list
     return lines
 
 
+def _adaptive_lines(cells: Sequence[Outcome]) -> list[str]:
+    """How each pair was attacked adaptively, and which were not."""
+    lines = [
+        f"adaptive: {row.metric} behind {row.defense}: {row.protocols}; scored {row.scoring}; "
+        f"worst images: {row.sources}"
+        for row in adaptive_rows(cells)
+    ]
+    left = [f"{row.metric} behind {row.defense}" for row in pair_rows(cells) if row.nonadaptive_only]
+    return lines + ([f"{NONADAPTIVE_ONLY}, not attacked by who knows the defense: {', '.join(left)}"] if left else [])
+
+
 def _table(rows: Sequence[PairRow]) -> Table:
     table = Table(box=SIMPLE, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for title, justify in (
@@ -51,10 +66,11 @@ def _table(rows: Sequence[PairRow]) -> Table:
         ("defense", "left"),
         ("verdict", "left"),
         ("worst attack", "left"),
-        ("D_score, %", "right"),
-        ("95 % interval", "left"),
+        ("D_score %", "right"),
+        ("95 %", "left"),
         ("÷ SD", "right"),
         ("placebo", "right"),
+        ("noise", "right"),
         ("SROCC → adv", "left"),
         ("cells", "right"),
     ):
@@ -69,10 +85,10 @@ def _table(rows: Sequence[PairRow]) -> Table:
 def _cells(row: PairRow) -> list[str]:
     count = str(sum(row.counts.values()))
     if row.worst is None:
-        return [row.defense, LABELS[row.verdict], "–", "", "", "", "", "", count]
+        return [row.defense, LABELS[row.verdict], "–", "", "", "", "", "", "", count]
     worst = row.worst
     value, low, high = worst["measures"]["d_score"]
-    bounds = f"{low:.1f} to {high:.1f}" if low is not None and high is not None else "unknown"
+    bounds = f"{low:.1f}–{high:.1f}" if low is not None and high is not None else "unknown"
     return [
         row.defense,
         LABELS[row.verdict],
@@ -81,6 +97,7 @@ def _cells(row: PairRow) -> list[str]:
         bounds,
         effect_of(worst),
         f"{measure_of(worst, 'd_score_placebo'):.1f}",
+        spoken_noise(worst),
         f"{measure_of(worst, 'srocc_clear'):.2f} → {measure_of(worst, 'srocc_adv'):.2f}",
         count,
     ]

@@ -27,6 +27,17 @@ IMAGE_COLUMNS = {
     "attacked": (_SCORE, "f(x'): the undefended metric on the adversarial image"),
     "defended_clean": (_SCORE, "f(P(x)): the defended metric on the clean image; equals clean without a defense"),
     "defended_attacked": (_SCORE, "f(P(x')): the defended metric on the adversarial image"),
+    "defended_clean_again": (
+        _SCORE,
+        "f(P(x)) once more, with fresh noise and scored as attacked images are; NaN where nothing is random",
+    ),
+    "defended_adaptive": (_SCORE, "f(P(x')) of the adaptive attack's image, in the scoring that chose the worst one"),
+    "defended_transferred": (_SCORE, "the same of the image that the attack made against the undefended metric"),
+    "defended_queried": (_SCORE, "the same of the black-box attack's image; NaN beyond its images"),
+    "worst_source": (
+        _TEXT,
+        "whose image is judged in an adaptive cell: adaptive, transferred or queried; empty in others",
+    ),
     "placebo": (_SCORE, "f(P(x + s)): the defended metric under random signs of the attack's l∞"),
     "clean_jpeg": (_SCORE, "f(E(x)): the undefended metric on the clean image as a JPEG file; NaN where not measured"),
     "attacked_jpeg": (_SCORE, "f(E(x')): the undefended metric on the adversarial image as a JPEG file"),
@@ -55,7 +66,7 @@ IMAGE_COLUMNS = {
 
 DRAW_COLUMNS = {
     "id": (_TEXT, "sample id"),
-    "state": (_TEXT, "clean, attacked or placebo"),
+    "state": (_TEXT, "clean, attacked, placebo or clean-again"),
     "draw": (_COUNT, "number of the noisy sample"),
     "score": (_SCORE, "the metric's score of it"),
 }

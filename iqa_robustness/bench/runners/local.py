@@ -17,12 +17,15 @@ from iqa_robustness import attacks, datasets
 from iqa_robustness.attacks.base import Attack
 from iqa_robustness.attacks.strengths import StrengthTable
 from iqa_robustness.attacks.trained import TrainedAttack
-from iqa_robustness.bench.cell import Cell
+from iqa_robustness.bench.adaptive import ADAPTIVE, QUERIED, TRANSFERRED, Search, Worst, choosing
+from iqa_robustness.bench.cell import BLACK_BOX, Cell
+from iqa_robustness.bench.convergence import CONVERGENCE_IMAGES, convergence
 from iqa_robustness.bench.devices import Numerics
 from iqa_robustness.bench.pair import Pair, Subject
 from iqa_robustness.bench.proof import PROOF_IMAGES, prove
-from iqa_robustness.bench.sources import Clean, Placebo, Source
-from iqa_robustness.bench.stages import Columns, Progress, Stages, no_progress, stored_images
+from iqa_robustness.bench.scoring_protocol import Scoring, scoring_name, scorings
+from iqa_robustness.bench.sources import Clean, Placebo, Source, stored_pixels
+from iqa_robustness.bench.stages import Columns, Progress, Stages, no_progress
 from iqa_robustness.bench.survival import documents, encoded_scores, is_measured
 from iqa_robustness.datasets.base import View, view
 from iqa_robustness.defenses.adaptive import attack_protocol
@@ -35,6 +38,10 @@ from iqa_robustness.store import Entry, Key, Record, Store, document_of
 _NOT_ATTACKED = ("attacked", "defended_attacked", "placebo", "ssim", "psnr", "linf", "l2", "radius")
 _NOT_ENCODED = ("clean_jpeg", "attacked_jpeg", "clean_resize", "attacked_resize")
 _BOUNDS = ("clean_lower", "clean_upper", "attacked_lower", "attacked_upper")
+_ADAPTIVE_ONLY = tuple(f"defended_{name}" for name in (ADAPTIVE, TRANSFERRED, QUERIED))
+# What a record says of the judged image, and what of the cell's own attack.
+_OF_IMAGES = ("ssim", "psnr", "linf", "l2")
+_OF_ATTACK = ("forwards", "backwards", "gradient_finite", "gradient_nonzero", "responded")
 
 
 class LocalRunner:
@@ -111,7 +118,7 @@ class LocalRunner:
         attack = self.attack(cell)
         return Key(
             {
-                **self._training(attack, cell, pair),
+                **self._training(attack, cell, pair, adaptive=cell.scenario == "adaptive"),
                 **({"encoders": documents()} if is_measured(cell.scenario, pair.defense.kind) else {}),
                 "stage": "cell",
                 "schema": 2,
@@ -124,18 +131,18 @@ class LocalRunner:
                 "target": pair.document,
                 "images": self._view(cell.dataset, cell.images, cell.size).digest,
                 "numerics": self.stages.numerics.document,
+                **self._adaptive_key(cell, pair),
+                "scoring": scoring_name(cell, pair),
             }
         )
 
     def attack(self, cell: Cell) -> Attack | None:
-        """The cell's attack, with the profile's number of queries where it takes one; None in scenario `clean`."""
+        """The cell's attack, with the profile's queries or doubled iterations; None in scenario `clean`."""
         if not cell.attack:
             return None
-        listed = self.strengths.fields(cell.attack, cell.metric, cell.strength)
-        strength = cell.strength if listed is None else None
-        attack = attacks.create(cell.attack, strength=strength, **(listed or {}))
-        if "queries" in type(attack).__dataclass_fields__:
-            attack = replace(attack, queries=cell.queries)  # type: ignore[call-arg]
+        attack = self._named(cell.attack, cell)
+        for _ in range(cell.doublings if cell.scenario == "adaptive" else 0):
+            attack = attack.doubled() or attack
         return attack
 
     def clean(self, cell: Cell) -> Clean:
@@ -144,18 +151,66 @@ class LocalRunner:
 
     def adversarial(self, cell: Cell, pair: Pair) -> Entry:
         """The stage that holds the cell's adversarial images."""
-        attack = self.attack(cell)
+        return self._searches(cell)[0].entry(cell, pair, self.stages)
+
+    def attacked_pixels(self, cell: Cell, pair: Pair, record: Record) -> list[np.ndarray]:
+        """The adversarial images that the cell's record is about, (H, W, 3) uint8 each."""
+        if cell.scenario != "adaptive":
+            return stored_pixels(self.adversarial(cell, pair))
+        entries = [(search, search.entry(cell, pair, self.stages)) for search in self._searches(cell)]
+        pixels = {s.name: dict(zip(s.clean.ids, stored_pixels(entry), strict=True)) for s, entry in entries}
+        ids, names = (record.images[column].tolist() for column in ("id", "worst_source"))
+        return [pixels[name][image] for image, name in zip(ids, names, strict=True)]
+
+    def _named(self, name: str, cell: Cell) -> Attack:
+        """An attack at the cell's strength, with the profile's number of queries where it takes one."""
+        listed = self.strengths.fields(name, cell.metric, cell.strength)
+        strength = cell.strength if listed is None else None
+        attack = attacks.create(name, strength=strength, **(listed or {}))
+        if "queries" in type(attack).__dataclass_fields__:
+            attack = replace(attack, queries=cell.queries)  # type: ignore[call-arg]
+        return attack
+
+    def _searches(self, cell: Cell) -> list[Search]:
+        """The cell's attack; in an adaptive cell also the others that it is the worst of.
+
+        The transferred images are those of the non-adaptive cells, the black-box ones those of the pair's own cell.
+        """
+        attack, clean = self.attack(cell), self.clean(cell)
         if attack is None:
             raise MissingCellError("a cell without an attack has no adversarial images")
-        adaptive = cell.scenario == "adaptive"
-        clean = self.clean(cell)
-        return self.stages.adversarial(attack, pair, clean, adaptive=adaptive, goal=cell.goal, cell=cell.document)
+        if cell.scenario != "adaptive":
+            return [Search(name=TRANSFERRED, attack=attack, clean=clean, adaptive=False)]
+        found = [
+            Search(name=ADAPTIVE, attack=attack, clean=clean, adaptive=True),
+            Search(name=TRANSFERRED, attack=self._named(cell.attack, cell), clean=clean, adaptive=False),
+        ]
+        # Queries attack every image: no rival of an attack that lets most enter as they are.
+        if cell.query_images and cell.attack != BLACK_BOX and attack.on_every_image() == attack:
+            few = Clean(self._view(cell.dataset, cell.query_images, cell.size))
+            found.append(Search(name=QUERIED, attack=self._named(BLACK_BOX, cell), clean=few, adaptive=True))
+        return found
 
-    def _training(self, attack: Attack | None, cell: Cell, pair: Pair) -> dict[str, str]:
+    def _adaptive_key(self, cell: Cell, pair: Pair) -> dict[str, Any]:
+        """What else an adaptive record depends on: the other searches, and the samples that choose among them."""
+        if cell.scenario != "adaptive":
+            return {}
+        return {
+            **({"n0": cell.n0} if isinstance(pair.defense, Smoothing) else {}),
+            **{
+                search.name: {
+                    **self._training(search.attack, cell, pair, adaptive=search.adaptive),
+                    "attack": document_of(search.attack),
+                    "images": search.clean.view.digest,
+                }
+                for search in self._searches(cell)[1:]
+            },
+        }
+
+    def _training(self, attack: Attack | None, cell: Cell, pair: Pair, *, adaptive: bool) -> dict[str, str]:
         """What stands in the key for an artefact that is yet to be trained, or was."""
         if not isinstance(attack, TrainedAttack) or attack.artefact is not None:
             return {}
-        adaptive = cell.scenario == "adaptive"
         training = self.stages.training(attack, pair, adaptive=adaptive, goal=cell.goal, size=cell.size, seed=cell.seed)
         return {"training": training.key.digest}
 
@@ -164,29 +219,28 @@ class LocalRunner:
         _ = pair.subject.probe  # a metric that breaks its contract is not attacked at all
         clean, attack = self.clean(cell), self.attack(cell)
         undefended = Pair(pair.subject, "none", n0=cell.n0, n=cell.n)
+        scored_clean, scored = scorings(cell, pair)
         columns: dict[str, Any] = {
             "id": clean.ids,
             "content": [item.content for item in clean.view.items],
             "mos": [item.mos for item in clean.view.items],
-            "clean": self._scores(undefended, clean, clean, cell)["scores"],
+            "clean": self._scores(undefended, clean, clean, cell, scored_clean)["scores"],
         }
-        states = {"clean": self._scores(pair, clean, clean, cell)}
+        states = {"clean": self._scores(pair, clean, clean, cell, scored_clean)}
         meta = self._meta(cell, pair, key, clean, attack)
         if attack is not None:
-            entry = self.adversarial(cell, pair)
-            found = self.stages.values(entry)
-            attacked: Source = stored_images(entry, clean)
-            placebo = Placebo(clean, found["linf"], seed=cell.seed)
-            states |= {"attacked": self._scores(pair, attacked, clean, cell)}
-            states |= {"placebo": self._scores(pair, placebo, clean, cell)}
-            columns["attacked"] = self._scores(undefended, attacked, clean, cell)["scores"]
+            attacked, linf = self._attacked(cell, pair, clean, columns, meta)
+            placebo = Placebo(clean, linf, seed=cell.seed)
+            states |= {"attacked": self._scores(pair, attacked, clean, cell, scored)}
+            states |= {"placebo": self._scores(pair, placebo, clean, cell, scored)}
+            columns["attacked"] = self._scores(undefended, attacked, clean, cell, scored)["scores"]
             if is_measured(cell.scenario, pair.defense.kind):
                 columns |= encoded_scores(self.stages, pair, attacked, clean, seed=cell.seed)
                 meta["encoders"] = documents()
-            columns |= {name: values for name, values in found.items() if len(values) == len(clean) and name != "trace"}
-            meta["attack"]["trace"] = [float(value) for value in found["trace"]]
-            meta["attack"]["entry"] = entry.digest
-            meta["proof"] = prove(attack, cell, self._proof_images(cell), self.stages)
+            if pair.guarded.spec.stochastic:
+                again = self._scores(pair, clean, clean, cell, scored, noise="again")
+                states |= {"clean-again": again}
+            meta["proof"] = prove(attack, cell, self._few(cell, PROOF_IMAGES), self.stages)
         record = Record(
             images=_images_table(columns, states),
             draws=_draws_table(clean.ids, states),
@@ -204,11 +258,33 @@ class LocalRunner:
             },
         )
 
-    def _scores(self, pair: Pair, source: Source, clean: Clean, cell: Cell) -> Columns:
-        return self.stages.scores(pair, source, clean, seed=cell.seed)
+    def _attacked(
+        self, cell: Cell, pair: Pair, clean: Clean, columns: dict[str, Any], meta: dict[str, Any]
+    ) -> tuple[Source, np.ndarray]:
+        """The images to judge and their l∞; columns and meta get what is known of them and of the cell's attack."""
+        first, *others = [search.candidate(cell, pair, self.stages) for search in self._searches(cell)]
+        source = first.source
+        columns |= {name: first.found[name] for name in (*_OF_IMAGES, *_OF_ATTACK, "entrant") if name in first.found}
+        meta["attack"] |= {"trace": [float(value) for value in first.found["trace"]], "entry": first.entry.digest}
+        if cell.scenario == "adaptive":
+            worst = Worst.chosen(
+                [first, *others], choosing(pair, cell), cell, clean, self.stages, scorings(cell, pair)[1]
+            )
+            source = worst.source
+            columns |= {name: worst.column(name) for name in _OF_IMAGES}
+            columns |= {f"defended_{name}": scores for name, scores in worst.scores.items()}
+            columns["worst_source"] = worst.names
+            meta["sources"] = {candidate.name: candidate.document for candidate in (first, *others)}
+            meta["convergence"] = convergence(first, cell, pair, self._few(cell, CONVERGENCE_IMAGES), self.stages)
+        return source, columns["linf"]
 
-    def _proof_images(self, cell: Cell) -> Clean:
-        count = PROOF_IMAGES if cell.images is None else min(cell.images, PROOF_IMAGES)
+    def _scores(
+        self, pair: Pair, source: Source, clean: Clean, cell: Cell, scoring: Scoring, *, noise: str = ""
+    ) -> Columns:
+        return self.stages.scores(pair, source, clean, seed=cell.seed, scoring=scoring, noise=noise)
+
+    def _few(self, cell: Cell, most: int) -> Clean:
+        count = most if cell.images is None else min(cell.images, most)
         return Clean(self._view(cell.dataset, count, cell.size))
 
     def _meta(self, cell: Cell, pair: Pair, key: Key, clean: Clean, attack: Attack | None) -> dict[str, Any]:
@@ -235,7 +311,7 @@ class LocalRunner:
                 "images": len(clean),
                 "has_references": clean.view.has_references,
             },
-            "protocol": {"scoring": f"median-of-{defense.n}" if isinstance(defense, Smoothing) else "one-shot"},
+            "protocol": {"scoring": scoring_name(cell, pair)},
             "numerics": self.stages.numerics.document,
         }
         if attack is not None:
@@ -285,19 +361,19 @@ def check_applicable(cell: Cell, pair: Pair, *, has_references: bool) -> None:
 def _images_table(columns: dict[str, Any], states: dict[str, Columns]) -> pd.DataFrame:
     count = len(columns["id"])
     unknown = np.full(count, np.nan)
-    table: dict[str, Any] = dict.fromkeys(
-        (*_NOT_ATTACKED, *_NOT_ENCODED, *_BOUNDS, "ssim_purified", "psnr_purified"), unknown
-    )
+    known_later = (*_NOT_ATTACKED, *_NOT_ENCODED, *_ADAPTIVE_ONLY, *_BOUNDS, "defended_clean_again")
+    table: dict[str, Any] = dict.fromkeys((*known_later, "ssim_purified", "psnr_purified"), unknown)
     table |= dict.fromkeys(("forwards", "backwards"), np.zeros(count, np.int64))
     table |= dict.fromkeys(("entrant", "gradient_finite", "gradient_nonzero", "responded"), np.ones(count, bool))
-    table |= {"abstained": np.zeros(count, bool)}
-    table |= {name: values for name, values in columns.items() if name not in ("clean_values", "values")}
+    table |= {"abstained": np.zeros(count, bool), "worst_source": [""] * count, **columns}
     table["defended_clean"] = states["clean"]["scores"]
     judged = states.get("attacked", states["clean"])
     table["ssim_purified"], table["psnr_purified"] = judged["ssim_purified"], judged["psnr_purified"]
     if "attacked" in states:
         table["defended_attacked"] = states["attacked"]["scores"]
         table["placebo"] = states["placebo"]["scores"]
+    if "clean-again" in states:
+        table["defended_clean_again"] = states["clean-again"]["scores"]
     if "lower" in judged:
         table["clean_lower"], table["clean_upper"] = states["clean"]["lower"], states["clean"]["upper"]
         table["radius"], table["abstained"] = judged["radius"], judged["abstained"]

@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from iqa_robustness import attacks
 from iqa_robustness.attacks.ifgsm import IFGSM
 from iqa_robustness.attacks.objectives import LOWER, RAISE, BudgetExhausted, Objective, Towards
 from iqa_robustness.attacks.projections import Linf
 from iqa_robustness.attacks.square import Square
+from iqa_robustness.attacks.trained import TrainedAttack
 from iqa_robustness.errors import (
     AttackContractError,
     CapabilityError,
@@ -471,3 +473,23 @@ def test_an_attack_is_its_parameters() -> None:
     assert repr(IFGSM(alpha=0.01)) == "IFGSM(paper=False, alpha=0.01, steps=10, epsilon=None)"
     with pytest.raises(FrozenInstanceError):
         IFGSM().alpha = 1.0
+
+
+# --- twice the iterations -------------------------------------------------------------------------------------------
+
+SINGLE_STEP = {"fgsm"}
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in attacks.list() if attacks.available(entry.name)])
+def test_an_attack_declares_what_twice_its_iterations_are(name: str) -> None:
+    attack = attacks.create(name)
+    doubled = attack.doubled()
+    if attack.access == "black-box" or isinstance(attack, TrainedAttack) or name in SINGLE_STEP:
+        assert doubled is None
+        return
+    assert type(doubled) is type(attack)
+    assert doubled.steps == 2 * attack.steps  # type: ignore[union-attr,attr-defined]
+    assert doubled.budget.limit == pytest.approx(attack.budget.limit)
+    twice = doubled.doubled()
+    assert twice is not None
+    assert twice.budget.limit == pytest.approx(attack.budget.limit)

@@ -62,6 +62,9 @@ OTHERS = {
     "n0": 21,
     "n": 201,
     "seed": 1,
+    "scoring": "mean-of-4",
+    "doublings": 1,
+    "query_images": 12,
 }
 
 

@@ -113,7 +113,7 @@ def entries(store: Store, stage: str) -> list[Path]:
 def test_the_scores_of_a_record_are_those_of_its_images(tmp_path: Path, defense: str, scenario: str) -> None:
     runner, one = runner_at(tmp_path), cell(defense=defense, scenario=scenario)
     record = runner.record(one)
-    attacked = torch.stack([from_uint8(p) for p in stored_pixels(runner.adversarial(one, runner.pair(one)))])
+    attacked = torch.stack([from_uint8(p) for p in runner.attacked_pixels(one, runner.pair(one), record)])
     clean, metric, purify = clean_images(), Robust(), defenses.create(defense).purify
     for column, expected in (
         ("clean", metric(clean)),
@@ -150,11 +150,12 @@ def test_a_certified_cell_brings_bounds_draws_and_its_protocol(tmp_path: Path) -
     record = runner_at(tmp_path).record(cell(defense="ms", scenario="certified", attack="ifgsm"))
     images, draws = record.images, record.draws
     assert record.meta["protocol"] == {"scoring": "median-of-40", "attack": "direct"}
-    assert len(draws) == 3 * 3 * 40
+    assert len(draws) == 4 * 3 * 40
     for state, column in (
         ("clean", "defended_clean"),
         ("attacked", "defended_attacked"),
         ("placebo", "placebo"),
+        ("clean-again", "defended_clean_again"),
     ):
         medians = draws[draws["state"] == state].groupby("id", sort=False)["score"].median()
         np.testing.assert_allclose(medians, images[column], rtol=1e-6)
@@ -251,8 +252,9 @@ def test_stages_are_shared_between_cells(
     # The undefended scores and the adversarial images are there already.
     assert costs(defense="flip") == (0, 3 * n, 0)
     assert costs(defense="jpeg") == (0, 3 * n, 0)
-    # An adaptive attack is another search; its images are new, clean and placebo scores are not. It is proved already.
-    assert costs(defense="flip", scenario="adaptive") == (chunks, search + 2 * n, 0)
+    # An adaptive attack is another search; its images are new, the transferred ones, clean and placebo scores are not.
+    # It is proved already. Whether it converged: a search of twice the steps, and three scorings more.
+    assert costs(defense="flip", scenario="adaptive") == (2 * chunks, search + 2 * n + 3 * 21 + 2 * n, 0)
     # Clean scores behind the defense are there.
     assert costs(defense="jpeg", scenario="clean") == (0, 0, 0)
     # Another strength attacks again, on known clean scores, also those behind encoders.
@@ -349,13 +351,21 @@ CHANGES = [
     {"draws": 3},
     {"seed": 1},
 ]
+ADAPTIVE: dict[str, Any] = {"scenario": "adaptive", "defense": "flip"}
 # Sizes that a query attack or a certified defense uses, and nothing else.
-BY_USE = [({"attack": "square"}, "queries", 13), ({"defense": "ms", "scenario": "certified"}, "n", 41)]
+BY_USE = [
+    ({"attack": "square"}, "queries", 13),
+    ({"defense": "ms", "scenario": "certified"}, "n", 41),
+    ({"defense": "ms", "scenario": "adaptive"}, "n0", 6),
+    ({"defense": "random-noise"}, "scoring", "mean-of-2"),
+    (ADAPTIVE, "doublings", 1),
+    (ADAPTIVE, "query_images", 2),
+]
 
 
 def test_every_field_of_a_cell_is_in_its_key(tmp_path: Path) -> None:
     runner = runner_at(tmp_path)
-    known = {name for change in CHANGES for name in change} | {name for _, name, _ in BY_USE} | {"n0"}
+    known = {name for change in CHANGES for name in change} | {name for _, name, _ in BY_USE}
     assert known == {field.name for field in fields(Cell)}
     digests = {runner.key(one, runner.pair(one)).digest for one in [cell(), *(cell(**change) for change in CHANGES)]}
     assert len(digests) == len(CHANGES) + 1

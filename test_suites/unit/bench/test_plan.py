@@ -392,3 +392,55 @@ def test_a_pattern_of_a_collection_is_matched_within_it(monkeypatch: pytest.Monk
     assert not any(":" in cell.metric for cell in planned(user=Selection(metric=("*",))))
     with pytest.raises(UnknownNameError, match="nothing"):
         check_selection(Selection(metric=("nothing:like+this",)))
+
+
+# --- adaptive cells -------------------------------------------------------------------------------------------------
+
+
+def test_the_black_box_part_takes_the_images_of_the_pairs_own_query_cell() -> None:
+    for sizes in (Sizes(), Sizes(images=7)):
+        found = {(one.defense, one.attack): one for one in planned("adaptive", sizes=sizes)}
+        for (defense, _), one in found.items():
+            assert one.query_images == found[defense, "square"].images
+    assert {one.query_images for one in planned("adaptive")} == {20, 5}  # certified cells are dearer
+
+
+@pytest.mark.parametrize("scenario", ["clean", "nonadaptive", "certified"])
+def test_other_scenarios_have_no_such_part_and_double_nothing(scenario: str) -> None:
+    found = planned(scenario, sizes=Sizes(doublings=3))
+    assert {(one.query_images, one.doublings) for one in found} == {(0, 0)}
+
+
+@pytest.mark.parametrize("attack", ["ifgsm", "square"])
+def test_a_profile_without_the_black_box_attack_has_no_such_part_whatever_is_selected(attack: str) -> None:
+    user = Selection(metric=("slow", "fast"), attack=(attack,), defense=("jpeg",), strength=("weak",))
+    slow_and_fast = {one.metric: one.query_images for one in planned("adaptive", user)}
+    assert slow_and_fast == {"slow": 0, "fast": 20}
+    without = replace(PROFILE, attacks=("ifgsm",))
+    found = cells(scenario="adaptive", profile=without, sizes=Sizes(), user=user)
+    assert {one.query_images for one in found} == {0}
+
+
+def test_iterations_are_doubled_as_the_profile_says_and_the_option_says_more() -> None:
+    limit = replace(PROFILE.limits["slow"], doublings={"ifgsm": 2})
+    doubling = replace(PROFILE, doublings={"ifgsm": 1}, limits={"slow": limit})
+
+    def found(sizes: Sizes) -> dict[tuple[str, str], int]:
+        user = Selection(metric=("slow", "fast"), attack=("ifgsm", "square"), defense=("jpeg",), strength=("weak",))
+        planned_cells = cells(scenario="adaptive", profile=doubling, sizes=sizes, user=user)
+        return {(one.metric, one.attack): one.doublings for one in planned_cells}
+
+    assert found(Sizes()) == {
+        ("fast", "ifgsm"): 1,
+        ("fast", "square"): 0,
+        ("slow", "ifgsm"): 2,
+        ("slow", "square"): 0,
+    }
+    assert set(found(Sizes(doublings=0)).values()) == {0}
+
+
+def test_draws_and_scoring_are_the_options() -> None:
+    (one, *_) = planned("adaptive")
+    assert (one.draws, one.scoring) == (4, "one-shot")
+    (other, *_) = planned("adaptive", sizes=Sizes(draws=16, scoring="mean-of-8"))
+    assert (other.draws, other.scoring) == (16, "mean-of-8")

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from iqa_robustness.bench.sources import Clean, ImageTar, Placebo, Stored, read_image_tar
+from iqa_robustness.bench.sources import Clean, ImageTar, Picked, Placebo, Stored, read_image_tar
 from iqa_robustness.datasets.base import Dataset, Item, View, view
 from iqa_robustness.errors import ConfigurationError, CorruptEntryError
 from iqa_robustness.images import from_uint8, read_pixels
@@ -212,3 +212,34 @@ def test_its_document_names_images_sizes_and_seed() -> None:
     clean = clean_of(0, 1)
     document = Placebo(clean, np.array([1, 2]) / 255, seed=3).document
     assert document == {"placebo": clean.document, "levels": [1, 2], "seed": 3}
+
+
+# --- picked images --------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3)), min_size=1, max_size=6), st.data())
+@settings(deadline=None, max_examples=25)
+def test_picked_images_are_those_of_their_sources(places: list[tuple[int, int]], data: st.DataObject) -> None:
+    sources = [clean_of(0, 1, 2, 3), clean_of(4, 5, 6, 7)]
+    picked = Picked(sources, places, [f"image-{number}" for number in range(len(places))])
+    start = data.draw(st.integers(0, len(places) - 1))
+    rows = range(start, data.draw(st.integers(start + 1, len(places))))
+    expected = [sources[number].batch(range(row, row + 1)) for number, row in places[start : rows.stop]]
+    assert torch.equal(picked.batch(rows), torch.cat(expected))
+    assert len(picked) == len(places)
+
+
+def test_picked_images_are_identified_by_sources_and_places_in_order() -> None:
+    first, second = clean_of(0, 1), clean_of(2, 3)
+    ids = ["a", "b"]
+    choices: list[tuple[list[Clean], list[tuple[int, int]]]] = [
+        ([first, second], [(0, 0), (1, 0)]),
+        ([first, second], [(1, 0), (0, 0)]),
+        ([first, second], [(0, 0), (1, 1)]),
+        ([first, first], [(0, 0), (1, 0)]),
+    ]
+    digests = {Key(Picked(sources, places, ids).document).digest for sources, places in choices}
+    assert len(digests) == 4
+    # A source that gave nothing makes no difference.
+    alone = Picked([second], [(0, 0), (0, 1)], ids).document
+    assert alone == Picked([first, second], [(1, 0), (1, 1)], ids).document

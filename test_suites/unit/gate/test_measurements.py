@@ -80,6 +80,7 @@ def test_estimates_are_those_of_the_measures(higher: bool, make_record: MakeReco
         "d_score": d_score(clean, attacked, diam=80),
         "d_score_excess": d_score_excess(clean, attacked, scores("placebo"), diam=80),
         "d_score_placebo": d_score(clean, scores("placebo"), diam=80),
+        "d_score_noise": 0.0,
         "d_score_defended": d_score(defended, attacked, diam=80),
         "gain": gain(clean, attacked, diam=80, higher_is_better=higher),
         "effect_size": effect_size(clean, attacked),

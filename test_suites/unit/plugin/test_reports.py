@@ -152,7 +152,7 @@ def test_the_terminal_table_shows_the_worst_attack_of_each_pair(project: Any) ->
     result = project.run(*ALL)
     result.stdout.fnmatch_lines(
         [
-            "*metric *defense *verdict *worst attack *D_score, % *95 % interval *÷ SD *placebo *SROCC → adv *cells*",
+            "*metric *defense *verdict *worst attack *D_score % *95 % *÷ SD *placebo *noise *SROCC → adv *cells*",
             "*own:Contrast *none *pass *ifgsm/strong, nonadaptive *2*",
             "*own:Fragile *none *fail *ifgsm/strong, nonadaptive *2*",
             "4 cells: 2 fail, 2 pass",

@@ -36,6 +36,7 @@ def outcome() -> Any:
             "images": 50,
             "mos_kind": "human",
             "protocol": {"scoring": "one-shot", "attack": "direct"},
+            "sources": {},
             "budget": {"restriction": "linf", "limit": 4 / 255},
             "record": "ab" * 32,
             "computed": True,

@@ -12,6 +12,7 @@ from iqa_robustness.measures import Interval
 from iqa_robustness.reporting.html import summary_html
 from iqa_robustness.reporting.markdown import summary_markdown
 from iqa_robustness.reporting.results import (
+    adaptive_rows,
     counted,
     is_control,
     label,
@@ -22,8 +23,10 @@ from iqa_robustness.reporting.results import (
     results_table,
     security_curves,
     spoken_counts,
+    spoken_noise,
     undefended_attacks,
 )
+from iqa_robustness.reporting.table import summary_lines
 
 
 @pytest.mark.parametrize(
@@ -172,3 +175,75 @@ def test_a_number_that_a_cell_does_not_have_is_a_dash(outcome: Any, value: Any, 
     if value is not None:
         cell["measures"] = {**cell["measures"], "survives_jpeg": value}
     assert number_of(cell, "survives_jpeg") == expected
+
+
+# --- adaptive -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def adaptive(outcome: Any) -> Any:
+    def make(**changes: Any) -> Any:
+        usual = {
+            "defense": "crop",
+            "scenario": "adaptive",
+            "protocol": {"scoring": "worst-of-4", "attack": "eot-8"},
+            "sources": {"shares": {"adaptive": 0.9, "transferred": 0.1, "queried": 0.0}, "queried_images": 12},
+        }
+        made = outcome(**{**usual, **changes})
+        made["measures"]["d_score_noise"] = [1.25, 1.0, 1.5]
+        return made
+
+    return make
+
+
+def test_a_pair_that_no_attack_knew_is_labelled_so_everywhere(outcome: Any, adaptive: Any) -> None:
+    cells = [outcome(), outcome(defense="flip"), outcome(defense="ms", scenario="certified"), adaptive()]
+    labelled = {row.defense: row.nonadaptive_only for row in pair_rows(cells)}
+    assert labelled == {"none": False, "flip": True, "ms": True, "crop": False}
+    assert "non-adaptive only, not attacked by who knows the defense: compact behind flip, compact behind ms" in (
+        summary_lines(cells)
+    )
+    for text in (summary_markdown(cells, {}), summary_html(cells, {})):
+        assert "flip (non-adaptive only)" in text
+        assert "crop (non-adaptive only)" not in text
+        assert "none (non-adaptive only)" not in text
+
+
+def test_an_adaptive_cell_that_was_never_computed_leaves_the_label(outcome: Any) -> None:
+    missing = outcome(defense="flip", scenario="adaptive", status="missing", measures={})
+    (row,) = pair_rows([outcome(defense="flip"), missing])
+    assert row.nonadaptive_only
+
+
+def test_a_pair_without_any_attack_is_not_labelled(outcome: Any) -> None:
+    (row,) = pair_rows([outcome(defense="flip", scenario="clean", attack="", strength="", measures={})])
+    assert not row.nonadaptive_only
+
+
+def test_whose_image_was_worst_is_weighted_by_images(adaptive: Any) -> None:
+    queried = {"shares": {"adaptive": 0.5, "transferred": 0.5}, "queried_images": 0}
+    direct = {"scoring": "one-shot", "attack": "direct"}
+    (row,) = adaptive_rows([adaptive(images=30), adaptive(images=10, sources=queried, protocol=direct)])
+    assert row.sources == "adaptive 80 %, transferred 20 %, queried 0 %"
+    assert (row.protocols, row.scoring) == ("direct, eot-8", "one-shot, worst-of-4")
+    assert (row.queried_images, row.noise) == (12, 1.25)
+
+
+def test_protocols_attribution_and_noise_stand_in_every_report(outcome: Any, adaptive: Any) -> None:
+    cells = [outcome(), adaptive()]
+    spoken = "adaptive 90 %, transferred 10 %, queried 0 %"
+    assert f"adaptive: compact behind crop: eot-8; scored worst-of-4; worst images: {spoken}" in summary_lines(cells)
+    markdown = summary_markdown(cells, {})
+    assert f"| compact | crop | eot-8 | worst-of-4 | {spoken} | 12 | 1.2 |" in markdown
+    assert "| placebo | noise |" in markdown
+    page = summary_html(cells, {})
+    assert page.count(spoken) == 2  # the pair's row, the cell's own
+    assert ">eot-8<" in page
+    table = results_table(cells)
+    assert table["worst_transferred"].tolist()[0] == 0.1
+    assert "d_score_noise" in table
+
+
+def test_noise_that_was_not_measured_is_a_dash(outcome: Any, adaptive: Any) -> None:
+    assert spoken_noise(outcome()) == "–"
+    assert spoken_noise(adaptive()) == "1.2"

@@ -42,7 +42,7 @@ def test_the_terminal_table_is_aligned(outcome: Any, red: Any, weak: Any) -> Non
     header, _, *rows = lines[:4]
     assert rows[0].split()[:4] == ["compact", "none", "known", "weakness"]
     assert rows[1].split()[:2] == ["flip", "fail"]
-    column = header.index("D_score, %") + len("D_score, %")
+    column = header.index("D_score %") + len("D_score %")
     assert rows[0][:column].endswith("40.0")
     assert rows[1][:column].endswith("63.0")
     assert lines[4] == "3 cells: 1 fail, 1 known weakness, 1 pass"
@@ -53,7 +53,7 @@ def test_the_shift_in_standard_deviations_stands_beside_every_d_score(outcome: A
     cells = [outcome(), red]
     header, _, *rows = summary_lines(cells)[:4]
     column = header.index("÷ SD") + len("÷ SD")
-    assert header.index("D_score, %") < column < header.index("placebo")
+    assert header.index("D_score %") < column < header.index("placebo")
     assert all(row[:column].endswith("1.25") for row in rows)
     assert "| D_score, % of range | ÷ SD | placebo |" in summary_markdown(cells, FACTS)
     page = Page(summary_html(cells, FACTS)).text
@@ -118,7 +118,8 @@ def test_controls_are_counted_apart(outcome: Any) -> None:
 def test_markdown_lists_what_is_not_green_with_reasons_and_weaknesses_once(outcome: Any, red: Any, weak: Any) -> None:
     text = summary_markdown([outcome(), weak, {**weak, "name": "other"}, red], FACTS)
     assert (
-        "| compact | flip | ❌ fail | ifgsm/strong, adaptive | 63.0 [61.0, 65.0] | 1.25 | 1.0 | 0.80 → 0.50 |" in text
+        "| compact | flip | ❌ fail | ifgsm/strong, adaptive | 63.0 [61.0, 65.0] | 1.25 | 1.0 | – | 0.80 → 0.50 |"
+        in text
     )
     assert f"- ❌ `{red['name']}`: {red['reasons'][0]}" in text
     assert text.count("an undefended network <has> gradients") == 1
