@@ -22,6 +22,19 @@ class Limit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Transfers:
+    """What scenario `transfer` runs, on each axis where neither the user nor the suite names anything.
+
+    defenses: each is attacked, and all score the images.
+    attacks, strengths: of the attacks.
+    """
+
+    defenses: tuple[str, ...]
+    attacks: tuple[str, ...] = ("ifgsm",)
+    strengths: tuple[str, ...] = ("medium",)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Profile:
     """Sizes of a run.
 
@@ -34,6 +47,7 @@ class Profile:
         when empty.
     limits: cuts for slow metrics.
     strengths: what weak, medium and strong are: `own`, the attacks', or `published`, the benchmark's where it says so.
+    transfers: of attacks on other defenses and metrics; None for none.
     certified_strengths: of attacks on certified defenses, which are dear, where the user names none; all when empty.
     """
 
@@ -52,6 +66,7 @@ class Profile:
     limits: dict[str, Limit] = field(default_factory=dict)
     strengths: str = "own"
     certified_strengths: tuple[str, ...] = ()
+    transfers: Transfers | None = None
 
     def images(self, *, access: str, certified: bool) -> int | None:
         """Images of a cell by its attack's access and its defense's kind."""
@@ -87,6 +102,8 @@ _PURIFICATIONS = (
     "unsharp",
     "upscale",
 )
+# Linear filters, codecs and a random defense: attacks on the ones of a kind are expected to reach each other.
+_TRANSFERRED = ("none", "diffjpeg", "flip", "gaussian-blur", "jpeg", "random-noise", "resize")
 _STUDIED = (
     "crop",
     "flip",
@@ -120,6 +137,7 @@ _PROFILES = {
                 "lite0": Limit(images=8, attacks=("ifgsm",), defenses=("none", "flip", "jpeg"), strengths=("medium",))
             },
             certified_strengths=("medium", "strong"),
+            transfers=Transfers(defenses=("none", "flip", "jpeg")),
         ),
         Profile(
             name="standard",
@@ -133,6 +151,7 @@ _PROFILES = {
             draws=8,
             attacks=(*_PUBLISHED_ATTACKS, "apgd", "enhance"),
             defenses=("none", *_PURIFICATIONS, "ms"),
+            transfers=Transfers(defenses=_TRANSFERRED),
         ),
         Profile(
             name="paper",
@@ -147,6 +166,7 @@ _PROFILES = {
             attacks=_PUBLISHED_ATTACKS,
             defenses=("none", *_PURIFICATIONS, "ms"),
             strengths="published",
+            transfers=Transfers(defenses=_TRANSFERRED),
         ),
         Profile(
             name="purification-study",

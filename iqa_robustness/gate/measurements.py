@@ -72,7 +72,7 @@ class MeasureInfo:
     limits: tuple[float, float] = (-math.inf, math.inf)
 
 
-_ATTACKED = ("nonadaptive", "adaptive", "certified")
+_ATTACKED = ("nonadaptive", "adaptive", "certified", "transfer")
 _NOT_NEGATIVE, _SHARE = (0.0, math.inf), (0.0, 1.0)
 
 
@@ -166,6 +166,12 @@ MEASURES: dict[str, MeasureInfo] = {
         title="Signed gain",
         unit="% of range",
         compute=_mean(lambda r: _shift(r, "clean", "defended_attacked") * (1 if r.higher_is_better else -1)),
+        scenarios=_ATTACKED,
+    ),
+    "gain_defended": MeasureInfo(
+        title="Signed gain behind the defense",
+        unit="% of range",
+        compute=_mean(lambda r: _shift(r, "defended_clean", "defended_attacked") * (1 if r.higher_is_better else -1)),
         scenarios=_ATTACKED,
     ),
     "effect_size": MeasureInfo(title="Shift ÷ SD of clean scores", unit="SD", compute=_effect, scenarios=_ATTACKED),

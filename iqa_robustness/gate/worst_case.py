@@ -53,8 +53,8 @@ class WorstCase:
 
 
 def harm_of(record: Record) -> Harm | None:
-    """What a record says of its attack's harm; None without an attack."""
-    if "attack" not in record.meta:
+    """What a record says of its attack's harm; None without an attack, or with one that looked at another target."""
+    if "attack" not in record.meta or record.meta["cell"].get("source"):
         return None
     cell = record.meta["cell"]
     towards = (1 if record.higher_is_better else -1) * (1 if cell["goal"] == "raise" else -1)

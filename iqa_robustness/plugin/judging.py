@@ -55,7 +55,7 @@ class Gate:
         return verdict
 
     def check(self, cell: Cell, pair: Pair) -> Verdict:
-        """The verdict with its consequence: returns on *pass*, xfails a declared weakness, fails otherwise."""
+        """The verdict with its consequence: returns on *pass*, *informing*; xfails a declared weakness; else fails."""
         __tracebackhide__ = True
         verdict = self.verdict(cell, pair)
         if verdict.expected:
@@ -65,7 +65,7 @@ class Gate:
                 f"pass: the declared weakness is gone ({verdict.thresholds.known_weakness})",
                 f"remove the rule at {self._place(verdict, 'known_weakness')}, so that it stays gone",
             )
-        if verdict.status != "pass":
+        if verdict.status not in ("pass", "informing"):
             command = reproduce_command(self._request.node.nodeid, self._request.config)
             _fail(
                 "\n".join([f"{verdict.status}: {cell.name}", *(f"  {reason}" for reason in verdict.reasons)]), command
@@ -102,6 +102,7 @@ def outcome(cell: Cell, record: Record, verdict: Verdict, *, computed: bool) -> 
         "name": cell.name,
         "id": cell.id,
         **{axis: getattr(cell, axis) for axis in ("metric", "defense", "attack", "strength", "scenario", "goal")},
+        "source": cell.source,
         "status": verdict.status,
         "expected": verdict.expected,
         "weakness": verdict.thresholds.known_weakness,

@@ -126,6 +126,7 @@ def _broken(item: pytest.Item, error: BaseException) -> dict[str, Any]:
         "name": cell.name,
         "id": cell.id,
         **{axis: getattr(cell, axis) for axis in ("metric", "defense", "attack", "strength", "scenario", "goal")},
+        "source": cell.source,
         "status": "missing",
         "expected": False,
         "weakness": "",

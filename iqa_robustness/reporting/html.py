@@ -24,6 +24,7 @@ from iqa_robustness.reporting.results import (
     security_curves,
     spoken_counts,
 )
+from iqa_robustness.reporting.transfers import transfer_matrices
 
 # D_score at which the heat map's colour is full, per cent of the range.
 _FULL = 60.0
@@ -45,6 +46,7 @@ def summary_html(cells: Sequence[Outcome], facts: Mapping[str, str], worst_cases
         heat=heat_map(judged),
         worst=worst_cases,
         curves=_curves(judged),
+        transfers=transfer_matrices(judged),
         cells=[{**cell, "label": label(cell)} for cell in ordered(judged)],
         controls=[{**cell, "label": label(cell)} for cell in ordered([c for c in cells if is_control(c)])],
         pseudo=any(cell["mos_kind"] == "pseudo" for cell in judged),
@@ -58,7 +60,8 @@ def heat_map(cells: Sequence[Outcome]) -> dict[str, Any]:
         `columns`: (attack, strength); `rows`: metric, defense, scenario and, for each column, None or a dict with
         `value`, `label` and `share` (0 … 1, of the colour).
     """
-    attacked = [cell for cell in cells if cell["attack"] and "d_score" in cell["measures"] and cell["goal"] == "raise"]
+    attacked = [cell for cell in cells if "d_score" in cell["measures"] and cell["goal"] == "raise"]
+    attacked = [cell for cell in attacked if not cell["source"]]
     order = {"weak": 0, "medium": 1, "strong": 2, "nonadaptive": 0, "certified": 1, "adaptive": 2}
     columns = sorted(
         {(cell["attack"], cell["strength"]) for cell in attacked}, key=lambda c: (c[0], order.get(c[1], 9))

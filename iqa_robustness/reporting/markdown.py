@@ -18,6 +18,7 @@ from iqa_robustness.reporting.results import (
     pair_rows,
     spoken_counts,
 )
+from iqa_robustness.reporting.transfers import TransferMatrix, transfer_matrices
 
 _MARKS = {
     "pass": "✅",
@@ -27,6 +28,7 @@ _MARKS = {
     "invalid": "⚠️",
     "missing": "⬜",
     "gone": "❌",
+    "informing": "📊",
 }
 _LISTED = 20
 
@@ -56,7 +58,9 @@ def summary_markdown(cells: Sequence[Outcome], facts: Mapping[str, str], worst_c
                 for w in raised
             ),
         ]
-    red = [cell for cell in ordered(judged) if label(cell) not in ("pass", "weakness")]
+    for matrix in transfer_matrices(judged):
+        lines += ["", *_matrix(matrix)]
+    red = [cell for cell in ordered(judged) if label(cell) not in ("pass", "weakness", "informing")]
     if red:
         lines += ["", "## Not green", ""]
         lines += [
@@ -70,6 +74,25 @@ def summary_markdown(cells: Sequence[Outcome], facts: Mapping[str, str], worst_c
         lines += ["", f"## Known weaknesses ({len(known)} cells)", "", *(f"- {reason}" for reason in reasons)]
     lines += ["", "; ".join(f"{name} {text}" for name, text in facts.items()), ""]
     return "\n".join(lines)
+
+
+def _matrix(matrix: TransferMatrix) -> list[str]:
+    """A heading, and a row for each that was attacked; the white-box attack in bold."""
+
+    def place(source: str, name: str) -> str:
+        gain = matrix.gains[matrix.sources.index(source)][matrix.names.index(name)]
+        text = "" if gain is None else f"{gain[0]:.1f}"
+        return f"**{text}**" if source == name and text else text
+
+    return [
+        f"## Transferred attacks, {matrix.title}",
+        "",
+        "Gain behind the defense, % of range; each row's images were made against what it names.",
+        "",
+        f"| attacked ↓ scored by → | {' | '.join(matrix.names)} |",
+        f"|---|{'---:|' * len(matrix.names)}",
+        *(f"| {source} | {' | '.join(place(source, name) for name in matrix.names)} |" for source in matrix.sources),
+    ]
 
 
 def _row(row: PairRow) -> str:

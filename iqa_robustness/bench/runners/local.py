@@ -74,6 +74,10 @@ class LocalRunner:
         """A pair by names; the metric is loaded once for all pairs of this runner."""
         return Pair(self._subject(metric), defense, n0=n0, n=n)
 
+    def attacked(self, cell: Cell, pair: Pair) -> Pair:
+        """The pair that the cell's attack looks at: in a transfer the source, the cell's own otherwise."""
+        return self.pair_of(*cell.attacked, n0=cell.n0, n=cell.n) if cell.source else pair
+
     def record(self, cell: Cell, pair: Pair | None = None) -> Record:
         """The cell's record, computed if the store does not have it.
 
@@ -86,7 +90,8 @@ class LocalRunner:
         place: dict[str, Any] = {axis: getattr(cell, axis) for axis in ("metric", "defense", "attack", "scenario")}
         pair = pair or self.pair(cell)
         try:
-            check_applicable(cell, pair, has_references=self._data(cell.dataset).has_references)
+            has_references = self._data(cell.dataset).has_references
+            check_applicable(cell, pair, self.attacked(cell, pair), has_references=has_references)
             key = self.key(cell, pair)
             entry = self.store.get(key)
             if entry is None and self.from_store:
@@ -107,9 +112,11 @@ class LocalRunner:
     def key(self, cell: Cell, pair: Pair) -> Key:
         """Everything the record depends on: what names stand for rather than names, so a data set may move."""
         attack = self.attack(cell)
+        attacked = self.attacked(cell, pair)
         return Key(
             {
-                **self._training(attack, cell, pair),
+                **self._training(attack, cell, attacked),
+                **({"source": attacked.document} if cell.source else {}),
                 "stage": "cell",
                 "schema": 1,
                 "scenario": cell.scenario,
@@ -144,15 +151,15 @@ class LocalRunner:
         attack = self.attack(cell)
         if attack is None:
             raise MissingCellError("a cell without an attack has no adversarial images")
-        adaptive = cell.scenario == "adaptive"
-        clean = self.clean(cell)
-        return self.stages.adversarial(attack, pair, clean, adaptive=adaptive, goal=cell.goal, cell=cell.document)
+        clean, attacked = self.clean(cell), self.attacked(cell, pair)
+        adaptive = _adaptive(cell, attacked)
+        return self.stages.adversarial(attack, attacked, clean, adaptive=adaptive, goal=cell.goal, cell=cell.document)
 
     def _training(self, attack: Attack | None, cell: Cell, pair: Pair) -> dict[str, str]:
         """What stands in the key for an artefact that is yet to be trained, or was."""
         if not isinstance(attack, TrainedAttack) or attack.artefact is not None:
             return {}
-        adaptive = cell.scenario == "adaptive"
+        adaptive = _adaptive(cell, pair)
         training = self.stages.training(attack, pair, adaptive=adaptive, goal=cell.goal, size=cell.size, seed=cell.seed)
         return {"training": training.key.digest}
 
@@ -233,11 +240,12 @@ class LocalRunner:
             "numerics": self.stages.numerics.document,
         }
         if attack is not None:
+            attacked = self.attacked(cell, pair)
             meta["protocol"]["attack"] = attack_protocol(
-                defense if cell.scenario == "adaptive" else Undefended(),
+                attacked.defense if _adaptive(cell, attacked) else Undefended(),
                 draws=cell.draws,
                 white_box=attack.access == "white-box",
-                stochastic_metric=spec.stochastic,
+                stochastic_metric=attacked.subject.metric.spec.stochastic,
             )
             meta["attack"] = {
                 "access": attack.access,
@@ -251,16 +259,25 @@ class LocalRunner:
         return view(self._data(dataset), count=images, size=size)
 
 
-def check_applicable(cell: Cell, pair: Pair, *, has_references: bool) -> None:
+def _adaptive(cell: Cell, attacked: Pair) -> bool:
+    """Whether the attack looks at the defended metric."""
+    return cell.scenario == "adaptive" or (bool(cell.source) and attacked.defense.kind != "none")
+
+
+def check_applicable(cell: Cell, pair: Pair, attacked: Pair, *, has_references: bool) -> None:
     """Raise CapabilityError for a cell without meaning; many are never planned, but some metrics tell only when made.
+
+    Either pair, the one that is scored and the one that is attacked, can make a cell meaningless:
 
     - A white-box attack on a metric that answers queries only.
     - A full-reference metric behind a defense that moves pixels.
     - A full-reference metric on images that are their own references, unless it is attacked to lower the quality it
       reports: all clean scores are alike, and nothing is better.
     """
-    if pair.subject.metric.spec.full_reference:
-        _ = pair.guarded
+    for one in (pair, attacked):
+        if not one.subject.metric.spec.full_reference:
+            continue
+        _ = one.guarded
         if not has_references and not (cell.attack and cell.goal == "lower"):
             raise CapabilityError(
                 "the data set has no references: each image is its own, and nothing scores better than that",
@@ -268,7 +285,7 @@ def check_applicable(cell: Cell, pair: Pair, *, has_references: bool) -> None:
             )
     if not cell.attack or attacks.registry.resolve(cell.attack).access == "black-box":
         return
-    if pair.subject.metric.spec.access == "query-only":
+    if attacked.subject.metric.spec.access == "query-only":
         raise CapabilityError(
             f"{cell.attack} needs gradients, and the metric answers queries only",
             fix="attack it with a black-box attack (square)",

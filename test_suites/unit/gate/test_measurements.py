@@ -49,7 +49,7 @@ def noisy(make_record: MakeRecord, **more: Any) -> Record:
 
 
 @pytest.mark.parametrize("kind", ["none", "purification", "certified", "training"])
-@pytest.mark.parametrize("scenario", ["clean", "nonadaptive", "adaptive", "certified"])
+@pytest.mark.parametrize("scenario", ["clean", "nonadaptive", "adaptive", "certified", "transfer"])
 def test_a_record_has_the_measures_of_its_scenario_and_defense(
     scenario: str, kind: str, make_record: MakeRecord
 ) -> None:
@@ -77,6 +77,7 @@ def test_estimates_are_those_of_the_measures(higher: bool, make_record: MakeReco
         "d_score_placebo": d_score(clean, scores("placebo"), diam=80),
         "d_score_defended": d_score(defended, attacked, diam=80),
         "gain": gain(clean, attacked, diam=80, higher_is_better=higher),
+        "gain_defended": gain(defended, attacked, diam=80, higher_is_better=higher),
         "effect_size": effect_size(clean, attacked),
         "q_score": q_score(scores("ssim_purified"), scores("psnr_purified")),
         "srocc_clear": srocc(scores("mos"), sign * defended),

@@ -79,3 +79,11 @@ def test_a_records_harm_is_the_defended_shift_towards_the_goal(
 
 def test_without_an_attack_there_is_no_harm(make_record: Callable[..., Record]) -> None:
     assert harm_of(make_record(scenario="clean")) is None
+
+
+def test_a_transfer_is_no_attack_on_the_pair(make_record: Callable[..., Record]) -> None:
+    record = make_record(scenario="transfer")
+    record.meta["cell"] |= {"metric": "compact", "defense": "jpeg", "attack": "ifgsm", "strength": "weak"}
+    assert harm_of(record) is not None
+    record.meta["cell"]["source"] = "compact/flip"
+    assert harm_of(record) is None

@@ -10,7 +10,7 @@ import pytest
 @pytest.fixture
 def outcome() -> Any:
     def make(metric: str = "compact", defense: str = "none", d_score: float = 10.0, **changes: Any) -> dict[str, Any]:
-        axes = {"attack": "ifgsm", "strength": "medium", "scenario": "nonadaptive", "goal": "raise"}
+        axes = {"attack": "ifgsm", "strength": "medium", "source": "", "scenario": "nonadaptive", "goal": "raise"}
         axes |= {name: changes.pop(name) for name in list(axes) if name in changes}
         cell_id = "/".join(part for part in (metric, defense, axes["attack"], axes["strength"]) if part)
         return {
