@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from iqa_robustness.gate.mixtures import mixed
 from iqa_robustness.measures import (
     Interval,
     certified_delta,
@@ -203,6 +204,18 @@ MEASURES: dict[str, MeasureInfo] = {
         compute=_rank(srocc, lambda r: r.scores("clean"), lambda r: r.scores("defended_attacked"), correlation=True),
         scenarios=_ATTACKED,
     ),
+    "srocc_mixed": MeasureInfo(
+        title="SROCC, half of the images attacked",
+        unit="",
+        compute=lambda r: mixed(r, truth="mos", share=0.5, defended=True),
+        scenarios=_ATTACKED,
+    ),
+    "srocc_mixed_shift": MeasureInfo(
+        title="SROCC(f(x), reported), half of the images attacked",
+        unit="",
+        compute=lambda r: mixed(r, truth="clean", share=0.5, defended=True),
+        scenarios=_ATTACKED,
+    ),
     "rank_flips": MeasureInfo(
         title="Swapped pairs",
         unit="share",
@@ -250,9 +263,16 @@ MEASURES: dict[str, MeasureInfo] = {
 }
 """Every measure of a record, by its name in thresholds.yaml."""
 
-_WITH_OPINIONS = ("srocc_clear", "srocc_adv")
+_WITH_OPINIONS = ("srocc_clear", "srocc_adv", "srocc_mixed")
 # Without meaning where every clean score is that of an image compared with itself.
-_OF_CLEAN_SCORES = ("srocc_clear", "srocc_adv", "srocc_shift", "rank_flips", "spread", "effect_size")
+_OF_CLEAN_SCORES = (
+    *_WITH_OPINIONS,
+    "srocc_shift",
+    "srocc_mixed_shift",
+    "rank_flips",
+    "spread",
+    "effect_size",
+)
 _CERTIFIED_ONLY = ("cert_rd", "cert_r", "abstain")
 
 
@@ -292,6 +312,6 @@ def _compares_with_itself(record: Record) -> bool:
 def _needed_images(name: str, record: Record) -> int:
     if name in _WITH_OPINIONS:
         return SROCC_IMAGES_MINI if record.meta["dataset"]["name"] in ("mini", "ladder") else SROCC_IMAGES
-    if name in ("srocc_shift", "rank_flips"):
+    if name in ("srocc_shift", "srocc_mixed_shift", "rank_flips"):
         return RANK_IMAGES
     return ABSTAIN_IMAGES if name == "abstain" else 1

@@ -131,7 +131,7 @@ def _applies(measurements: Mapping[str, Measurement], name: str) -> bool:
     """
     if name == "cert_rd" and measurements["abstain"].value == 1:
         return True
-    return measurements[name].applicable or name in ("srocc_clear", "srocc_adv", "srocc_shift", "rank_flips")
+    return measurements[name].applicable or name.startswith("srocc_") or name == "rank_flips"
 
 
 def _status(measurement: Measurement, bound: Bound) -> Status:

@@ -12,7 +12,9 @@ from iqa_robustness.bench.pair import Pair
 from iqa_robustness.bench.watchdog import time_limit
 from iqa_robustness.errors import CapabilityError
 from iqa_robustness.gate.measurements import Measurement
+from iqa_robustness.gate.mixtures import Mixture, mixtures
 from iqa_robustness.gate.verdict import Verdict, judge
+from iqa_robustness.measures import Interval
 from iqa_robustness.plugin.session import RobustnessSession
 from iqa_robustness.reporting.commands import reproduce_command
 from iqa_robustness.store import Record
@@ -110,6 +112,7 @@ def outcome(cell: Cell, record: Record, verdict: Verdict, *, computed: bool) -> 
         "exit_code": int(verdict.exit_code),
         "reasons": [*verdict.reasons],
         "measures": {name: _numbers(m) for name, m in verdict.measurements.items() if m.applicable},
+        "mixtures": [_mixture(mixture) for mixture in mixtures(record)],
         "checks": {check.measurement.name: [check.status, str(check.bound)] for check in verdict.checks},
         "images": len(record.images),
         "mos_kind": record.meta["dataset"]["mos_kind"],
@@ -126,9 +129,21 @@ def _budget(record: Record) -> dict[str, Any]:
     return {name: record.meta["attack"][name] for name in ("restriction", "limit")} if "attack" in record.meta else {}
 
 
+def _mixture(mixture: Mixture) -> dict[str, Any]:
+    return {
+        "share": mixture.share,
+        "truth": mixture.truth,
+        "defended": _bounds(mixture.defended),
+        "undefended": _bounds(mixture.undefended),
+    }
+
+
 def _numbers(measurement: Measurement) -> list[float | None]:
-    """Value, low and high; None for a bound that does not exist."""
-    interval = measurement.interval
+    return _bounds(measurement.interval)
+
+
+def _bounds(interval: Interval) -> list[float | None]:
+    """Value, low and high; None for a number that does not exist."""
     return [number if math.isfinite(number) else None for number in (interval.value, interval.low, interval.high)]
 
 

@@ -134,6 +134,7 @@ def _broken(item: pytest.Item, error: BaseException) -> dict[str, Any]:
         "exit_code": int(code),
         "reasons": [f"{type(error).__name__}: {what}"],
         "measures": {},
+        "mixtures": [],
         "checks": {},
         "images": 0,
         "mos_kind": "",

@@ -10,7 +10,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from iqa_robustness.gate.worst_case import WorstCase
+from iqa_robustness.measures.mixture import MIXES
 from iqa_robustness.reporting.figures import curve_plot
+from iqa_robustness.reporting.mixtures import TRUTHS, mixture_columns, mixture_rows
 from iqa_robustness.reporting.results import (
     LABELS,
     Outcome,
@@ -37,6 +39,7 @@ def summary_html(cells: Sequence[Outcome], facts: Mapping[str, str], worst_cases
     )
     environment.filters |= {"number": _number, "interval": _interval, "effect": effect_of}
     judged = [cell for cell in cells if not is_control(cell)]
+    mixtures = mixture_rows(judged)
     return environment.get_template("summary.html.j2").render(
         facts=facts,
         counts=counted(judged),
@@ -47,6 +50,7 @@ def summary_html(cells: Sequence[Outcome], facts: Mapping[str, str], worst_cases
         worst=worst_cases,
         curves=_curves(judged),
         transfers=transfer_matrices(judged),
+        mixtures={"rows": mixtures, "columns": mixture_columns(mixtures), "truths": TRUTHS, "mixes": MIXES},
         cells=[{**cell, "label": label(cell)} for cell in ordered(judged)],
         controls=[{**cell, "label": label(cell)} for cell in ordered([c for c in cells if is_control(c)])],
         pseudo=any(cell["mos_kind"] == "pseudo" for cell in judged),

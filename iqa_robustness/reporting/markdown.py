@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from iqa_robustness.gate.worst_case import WorstCase
+from iqa_robustness.measures.mixture import MIXES
+from iqa_robustness.reporting.mixtures import TRUTHS, MixtureRow, mixture_columns, mixture_rows
 from iqa_robustness.reporting.results import (
     LABELS,
     Outcome,
@@ -58,6 +60,7 @@ def summary_markdown(cells: Sequence[Outcome], facts: Mapping[str, str], worst_c
                 for w in raised
             ),
         ]
+    lines += _mixtures(mixture_rows(judged))
     for matrix in transfer_matrices(judged):
         lines += ["", *_matrix(matrix)]
     red = [cell for cell in ordered(judged) if label(cell) not in ("pass", "weakness", "informing")]
@@ -74,6 +77,28 @@ def summary_markdown(cells: Sequence[Outcome], facts: Mapping[str, str], worst_c
         lines += ["", f"## Known weaknesses ({len(known)} cells)", "", *(f"- {reason}" for reason in reasons)]
     lines += ["", "; ".join(f"{name} {text}" for name, text in facts.items()), ""]
     return "\n".join(lines)
+
+
+def _mixtures(rows: Sequence[MixtureRow]) -> list[str]:
+    columns = mixture_columns(rows)
+    if not columns:
+        return []
+    heads = " | ".join(f"{TRUTHS[truth]}, {share:.0%}" for truth, share in columns)
+    return [
+        "",
+        "## Unknown attack",
+        "",
+        "SROCC of opinion scores and of f(x) with what is reported when a share of the images is attacked and the "
+        f"defense is not told which (mean over {MIXES} seeded mixes; without the defense in brackets).",
+        "",
+        f"| metric | defense | scenario | worst attack | {heads} |",
+        f"|---|---|---|---|{'---:|' * len(columns)}",
+        *(
+            f"| {row.metric} | {row.defense} | {row.scenario} | {row.attack} "
+            f"| {' | '.join(row.text(*column) for column in columns)} |"
+            for row in rows
+        ),
+    ]
 
 
 def _matrix(matrix: TransferMatrix) -> list[str]:

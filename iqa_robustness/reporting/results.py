@@ -127,6 +127,11 @@ def results_table(cells: Sequence[Outcome], worst_cases: Sequence[WorstCase] = (
         row |= {f"protocol_{name}": text for name, text in cell["protocol"].items()}
         for name, (value, low, high) in sorted(cell["measures"].items()):
             row |= {name: value, f"{name}_low": low, f"{name}_high": high}
+        for mixture in cell["mixtures"]:
+            name = f"srocc_mixed_{mixture['truth']}_{100 * mixture['share']:.0f}"
+            for state in ("defended", "undefended"):
+                value, low, high = mixture[state]
+                row |= {f"{name}_{state}": value, f"{name}_{state}_low": low, f"{name}_{state}_high": high}
         rows.append(row | {"record": cell["record"], "seconds": cell["seconds"]})
     for worst in worst_cases:
         axes = dict(zip(("metric", "defense", "scenario", "goal", "strength"), worst.subject, strict=True))

@@ -32,6 +32,7 @@ def outcome() -> Any:
                 "srocc_clear": [0.8, 0.7, 0.9],
                 "srocc_adv": [0.5, None, None],
             },
+            "mixtures": [],
             "checks": {"d_score": ["pass", "at most 20"]},
             "images": 50,
             "mos_kind": "human",
