@@ -121,6 +121,7 @@ def outcome(cell: Cell, record: Record, verdict: Verdict, *, computed: bool) -> 
         "record": record.meta["key"],
         "computed": computed,
         "seconds": record.volatile.get("seconds", 0.0),
+        "cost": record.volatile.get("cost", {}),
     }
 
 

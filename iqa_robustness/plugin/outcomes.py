@@ -143,6 +143,7 @@ def _broken(item: pytest.Item, error: BaseException) -> dict[str, Any]:
         "record": "",
         "computed": False,
         "seconds": 0.0,
+        "cost": {},
     }
 
 

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from iqa_robustness.gate.worst_case import WorstCase
 from iqa_robustness.measures.mixture import MIXES
+from iqa_robustness.reporting.costs import cost_rows
 from iqa_robustness.reporting.figures import curve_plot
 from iqa_robustness.reporting.mixtures import TRUTHS, mixture_columns, mixture_rows
 from iqa_robustness.reporting.results import (
@@ -49,6 +50,7 @@ def summary_html(cells: Sequence[Outcome], facts: Mapping[str, str], worst_cases
         heat=heat_map(judged),
         worst=worst_cases,
         curves=_curves(judged),
+        costs=cost_rows(judged),
         transfers=transfer_matrices(judged),
         mixtures={"rows": mixtures, "columns": mixture_columns(mixtures), "truths": TRUTHS, "mixes": MIXES},
         cells=[{**cell, "label": label(cell)} for cell in ordered(judged)],

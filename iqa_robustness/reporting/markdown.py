@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from iqa_robustness.gate.worst_case import WorstCase
 from iqa_robustness.measures.mixture import MIXES
+from iqa_robustness.reporting.costs import CostRow, cost_rows
 from iqa_robustness.reporting.mixtures import TRUTHS, MixtureRow, mixture_columns, mixture_rows
 from iqa_robustness.reporting.results import (
     LABELS,
@@ -63,6 +64,7 @@ def summary_markdown(cells: Sequence[Outcome], facts: Mapping[str, str], worst_c
     lines += _mixtures(mixture_rows(judged))
     for matrix in transfer_matrices(judged):
         lines += ["", *_matrix(matrix)]
+    lines += _costs(cost_rows(judged))
     red = [cell for cell in ordered(judged) if label(cell) not in ("pass", "weakness", "informing")]
     if red:
         lines += ["", "## Not green", ""]
@@ -96,6 +98,30 @@ def _mixtures(rows: Sequence[MixtureRow]) -> list[str]:
         *(
             f"| {row.metric} | {row.defense} | {row.scenario} | {row.attack} "
             f"| {' | '.join(row.text(*column) for column in columns)} |"
+            for row in rows
+        ),
+    ]
+
+
+def _costs(rows: Sequence[CostRow]) -> list[str]:
+    def number(value: float | None, digits: int) -> str:
+        return "–" if value is None else f"{value:.{digits}f}"
+
+    if not rows:
+        return []
+    return [
+        "",
+        "## Defenses by what they cost",
+        "",
+        "What a defense takes off the D_score (% of range) for each millisecond that it adds to an image, over attacks "
+        "that do not know it. Times belong to the machine that computed the scores; memory is measured on GPUs only.",
+        "",
+        "| metric | defense | taken off for each ms | taken off | D_score | added, ms | forward, ms | peak, MiB |",
+        "|---|---|---:|---:|---|---:|---:|---:|",
+        *(
+            f"| {row.metric} | {row.defense} | {number(row.per_millisecond, 2)} | {row.reduction:.1f} "
+            f"| {row.undefended:.1f} → {row.defended:.1f} "
+            f"| {number(row.added, 3)} | {number(row.forward, 2)} | {number(row.memory, 1)} |"
             for row in rows
         ),
     ]

@@ -132,6 +132,8 @@ def results_table(cells: Sequence[Outcome], worst_cases: Sequence[WorstCase] = (
             for state in ("defended", "undefended"):
                 value, low, high = mixture[state]
                 row |= {f"{name}_{state}": value, f"{name}_{state}_low": low, f"{name}_{state}_high": high}
+        for step, facts in cell["cost"].items():
+            row |= {f"{step}_{unit}": facts[unit] for unit in ("milliseconds", "mebibytes") if unit in facts}
         rows.append(row | {"record": cell["record"], "seconds": cell["seconds"]})
     for worst in worst_cases:
         axes = dict(zip(("metric", "defense", "scenario", "goal", "strength"), worst.subject, strict=True))

@@ -199,6 +199,7 @@ class LocalRunner:
             record.files(),
             volatile={
                 "seconds": round(time.time() - started, 3),
+                "cost": self.stages.cost(pair, clean, seed=cell.seed),
                 "host": socket.gethostname(),
                 "worker": os.environ.get("PYTEST_XDIST_WORKER", "main"),
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -41,6 +41,7 @@ def outcome() -> Any:
             "record": "ab" * 32,
             "computed": True,
             "seconds": 1.5,
+            "cost": {},
             "outcome": "passed",
             **changes,
         }
