@@ -135,7 +135,7 @@ class LocalRunner:
         """The cell's attack, with the profile's number of queries where it takes one; None in scenario `clean`."""
         if not cell.attack:
             return None
-        listed = self.strengths.fields(cell.attack, cell.metric, cell.strength)
+        listed = self.strengths.fields(cell.attack, cell.attacked[0], cell.strength)
         strength = cell.strength if listed is None else None
         attack = attacks.create(cell.attack, strength=strength, **(listed or {}))
         if "queries" in type(attack).__dataclass_fields__:

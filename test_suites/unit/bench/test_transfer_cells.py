@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from iqa_robustness import defenses
+from iqa_robustness.attacks.strengths import StrengthRow, StrengthTable
 from iqa_robustness.bench.cell import Cell
 from iqa_robustness.bench.devices import Numerics
 from iqa_robustness.bench.runners.local import LocalRunner
@@ -94,6 +95,21 @@ def test_from_itself_it_is_the_white_box_cell_and_gains_more_than_from_elsewhere
     for column in ("clean", "attacked", "defended_clean", "defended_attacked", "placebo", "linf"):
         np.testing.assert_array_equal(own.scores(column), white_box.scores(column), err_msg=column)
     assert moved(own) > moved(runner.record(transfer(VULNERABLE, "flip", f"{ROBUST}/none")))
+
+
+def test_a_strength_is_what_it_is_on_the_source(tmp_path: Path) -> None:
+    """Tables of strengths are aligned for each metric; the images are to be those of the source's own cell."""
+    strengths = StrengthTable()
+    for metric, epsilon in ((VULNERABLE, 0.01), (ROBUST, 0.03)):
+        fields = {"epsilon": epsilon}
+        strengths = strengths.completed(
+            StrengthRow(attack="ifgsm", metric=metric, weak=fields, medium=fields, strong=fields)
+        )
+    runner = LocalRunner(Store(tmp_path / "store"), Numerics(device="cpu", micro_batch=2), strengths=strengths)
+    for metric in (VULNERABLE, ROBUST):
+        expected = runner.attack(transfer(metric, "none", "", scenario="nonadaptive"))
+        assert runner.attack(transfer(VULNERABLE, "none", f"{metric}/none")) == expected
+    assert runner.attack(transfer(VULNERABLE, "none", f"{ROBUST}/none")).budget.limit == 0.03  # type: ignore[union-attr]
 
 
 def test_sources_are_in_the_key_and_cells_without_one_keep_theirs(runner: LocalRunner) -> None:
