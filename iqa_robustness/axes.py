@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-SCENARIOS = ("clean", "nonadaptive", "adaptive", "certified")
-"""No attack · an attack that knows the metric alone · one that knows the defense · a certified defense under attack."""
+SCENARIOS = ("clean", "nonadaptive", "adaptive", "certified", "transfer")
+"""No attack · an attack that knows the metric alone · one that knows the defense · a certified defense under attack ·
+an attack on another metric or another defense."""
 
 GOALS = ("raise", "lower")
 """What the attacker wants of the reported quality."""

@@ -15,7 +15,9 @@ class Cell:
 
     metric, defense, attack: names as their registries resolve them; attack and strength are empty in scenario `clean`.
     scenario: `clean` (no attack), `nonadaptive` (the attack knows the metric alone), `adaptive` (it attacks the
-        defended metric), `certified` (a certified defense under non-adaptive attacks).
+        defended metric), `certified` (a certified defense under non-adaptive attacks), `transfer` (see `source`).
+    source: in scenario `transfer` what was attacked, as `metric/defense`, and the cell's pair scores the images; empty
+        in the others.
     goal: the attacker wants to `raise` or to `lower` the reported quality.
     dataset: reference as `datasets.load` takes it.     images: how many of it, None for all.
     size: (height, width) the images are fitted to.     queries: budget of query attacks, forwards an image.
@@ -32,6 +34,7 @@ class Cell:
     defense: str
     attack: str = ""
     strength: str = ""
+    source: str = ""
     scenario: str
     goal: str = "raise"
     dataset: str
@@ -49,8 +52,12 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """`metric/defense/attack/strength`, without the empty ones: the item's id and what `-k` matches."""
-        return "/".join(part for part in (self.metric, self.defense, self.attack, self.strength) if part)
+        """`metric/defense/attack/strength`, without the empty ones: the item's id and what `-k` matches.
+
+        A transfer also names its source: `compact/jpeg/ifgsm/medium/from:compact/flip`.
+        """
+        source = f"from:{self.source}" if self.source else ""
+        return "/".join(part for part in (self.metric, self.defense, self.attack, self.strength, source) if part)
 
     @property
     def name(self) -> str:
@@ -61,6 +68,17 @@ class Cell:
     def pair(self) -> tuple[str, str]:
         """Metric and defense."""
         return self.metric, self.defense
+
+    @property
+    def attacked(self) -> tuple[str, str]:
+        """Metric and defense that the adversarial images of a transfer were made against; the cell's own otherwise."""
+        metric, _, defense = self.source.rpartition("/")
+        return (metric, defense) if self.source else self.pair
+
+    @property
+    def knows_defense(self) -> bool:
+        """Whether its attack looks at a defended metric: the pair itself, or the defended source of a transfer."""
+        return self.scenario == "adaptive" or (bool(self.source) and self.attacked[1] != "none")
 
     @property
     def document(self) -> dict[str, Any]:

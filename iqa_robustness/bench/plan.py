@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from iqa_robustness import attacks, defenses, metrics
@@ -23,7 +23,9 @@ KINDS = {
     "nonadaptive": ("none", "purification", "training"),
     "adaptive": ("purification", "certified", "training"),
     "certified": ("certified",),
+    "transfer": ("none", "purification", "training"),
 }
+BETWEEN = ("defenses", "metrics")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +109,7 @@ def planned(
     suite: Selection | None = None,
     goal: str = "raise",
     load: bool = False,
+    between: str = "defenses",
 ) -> Plan:
     """One scenario's cells, sorted by metric, defense, attack and strength.
 
@@ -118,17 +121,25 @@ def planned(
         suite: what the test function is about; both must be met. A metric that only the suite names is taken too.
         goal: `raise` or `lower`.
         load: import somebody's own metrics to learn which of them answer queries only; the others say so by name.
+        between: of scenario `transfer`: each of the `defenses` of one metric, or each of the undefended `metrics`, is
+            attacked, and all of them score the images.
 
     Raises:
         UnknownNameError: a name that no registry has, also one of the suite's.
     """
     suite = suite or Selection()
-    for kind, name, choices in (("scenario", scenario, SCENARIOS), ("goal", goal, GOALS)):
+    for kind, name, choices in (
+        ("scenario", scenario, SCENARIOS),
+        ("goal", goal, GOALS),
+        ("choice of between", between, BETWEEN),
+    ):
         if name not in choices:
             raise UnknownNameError(kind, name, choices)
     check_selection(suite)
     if not _chosen(scenario, user.scenario) or not _chosen(scenario, suite.scenario):
         return Plan()
+    if scenario == "transfer":
+        return Plan(cells=_transfers(between, profile, sizes, user, suite, goal, load=load))
     result = Plan()
     for metric in _metrics(profile, user, suite):
         queries_only = scenario != "clean" and metrics.access(metric, load=load) == "query-only"
@@ -160,6 +171,8 @@ def _cell(
     access = attacks.registry.resolve(attack).access if attack else "white-box"
     images = _images(metric, access, kind, profile, sizes)
     queries = profile.queries if sizes.max_queries is None else min(profile.queries, sizes.max_queries)
+    # The images of a transfer from a defense are those of the adaptive cell.
+    knows_defense = scenario == "adaptive" or (scenario == "transfer" and kind != "none")
     return Cell(
         metric=metric,
         defense=defense,
@@ -177,7 +190,7 @@ def _cell(
         n=profile.n,
         seed=sizes.seed,
         scoring=sizes.scoring,
-        doublings=_doublings(metric, attack, profile, sizes) if scenario == "adaptive" else 0,
+        doublings=_doublings(metric, attack, profile, sizes) if knows_defense else 0,
         query_images=_query_images(metric, strength, kind, profile, sizes) if scenario == "adaptive" else 0,
     )
 
@@ -210,6 +223,42 @@ def _query_images(metric: str, strength: str, kind: str, profile: Profile, sizes
     ):
         return 0
     return _images(metric, "black-box", kind, profile, sizes) or 0
+
+
+def _transfers(
+    between: str, profile: Profile, sizes: Sizes, user: Selection, suite: Selection, goal: str, *, load: bool
+) -> list[Cell]:
+    """From each to each of what is selected, itself included: the white-box attack that the others are compared with.
+
+    A metric that answers queries only is scored under white-box attacks on others, and is no source of them.
+    """
+    usual = profile.transfers
+    if usual is None:
+        return []
+    names = _metrics(profile, user, suite)
+    kept = [
+        name
+        for name in _both(defenses.registry, user.defense, suite.defense, usual.defenses)
+        if defenses.registry.resolve(name).kind in KINDS["transfer"]
+    ]
+    if between == "defenses":
+        groups = [[(metric, defense) for defense in kept] for metric in names]
+    else:
+        groups = [[(metric, "none") for metric in names if "none" in kept]]
+    strengths = [s for s in attacks.STRENGTHS if _chosen(s, user.strength or usual.strengths)]
+    found = []
+    for group in groups:
+        for attack in _both(attacks.registry, user.attack, suite.attack, usual.attacks):
+            for strength in (s for s in strengths if _chosen(s, suite.strength)):
+                members = [pair for pair in group if not _cut(profile, user, *pair, attack, strength)]
+                gradients = attacks.registry.resolve(attack).access == "white-box"
+                sources = [m for m in members if not (gradients and metrics.access(m[0], load=load) == "query-only")]
+                for source in sources if len(members) > 1 else []:
+                    kind = defenses.registry.resolve(source[1]).kind
+                    made = _cell(*source, attack, strength, kind, "transfer", goal, profile, sizes)
+                    # The images are the source's: its white-box attack has made them, and whoever scores them is cheap.
+                    found += [replace(made, metric=m, defense=d, source="/".join(source)) for m, d in members]
+    return sorted(found, key=lambda cell: (cell.pair, cell.attack, strengths.index(cell.strength), cell.source))
 
 
 def _metrics(profile: Profile, user: Selection, suite: Selection) -> list[str]:

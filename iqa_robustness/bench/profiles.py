@@ -25,6 +25,19 @@ class Limit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Transfers:
+    """What scenario `transfer` runs, on each axis where neither the user nor the suite names anything.
+
+    defenses: each is attacked, and all score the images.
+    attacks, strengths: of the attacks.
+    """
+
+    defenses: tuple[str, ...]
+    attacks: tuple[str, ...] = ("ifgsm",)
+    strengths: tuple[str, ...] = ("medium",)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Profile:
     """Sizes of a run.
 
@@ -38,6 +51,7 @@ class Profile:
     limits: cuts for slow metrics.
     strengths: what weak, medium and strong are: `own`, the attacks', or `published`, the benchmark's where it says so.
     doublings: by attack, how often its iterations are doubled in adaptive cells, for it to converge.
+    transfers: of attacks on other defenses and metrics; None for none.
     certified_strengths: of attacks on certified defenses, which are dear, where the user names none; all when empty.
     """
 
@@ -57,6 +71,7 @@ class Profile:
     strengths: str = "own"
     doublings: Mapping[str, int] = field(default_factory=dict)
     certified_strengths: tuple[str, ...] = ()
+    transfers: Transfers | None = None
 
     def images(self, *, access: str, certified: bool) -> int | None:
         """Images of a cell by its attack's access and its defense's kind."""
@@ -94,6 +109,8 @@ _PURIFICATIONS = (
     "unsharp",
     "upscale",
 )
+# Linear filters, codecs and a random defense: attacks on the ones of a kind are expected to reach each other.
+_TRANSFERRED = ("none", "diffjpeg", "flip", "gaussian-blur", "jpeg", "random-noise", "resize")
 _STUDIED = (
     "crop",
     "flip",
@@ -134,6 +151,7 @@ _PROFILES = {
                 )
             },
             certified_strengths=("medium", "strong"),
+            transfers=Transfers(defenses=("none", "flip", "jpeg")),
         ),
         Profile(
             name="standard",
@@ -148,6 +166,7 @@ _PROFILES = {
             attacks=(*_PUBLISHED_ATTACKS, "apgd", "enhance"),
             defenses=("none", *_PURIFICATIONS, "ms"),
             doublings={"ifgsm": 1},
+            transfers=Transfers(defenses=_TRANSFERRED),
         ),
         Profile(
             name="paper",
@@ -163,6 +182,7 @@ _PROFILES = {
             defenses=("none", *_PURIFICATIONS, "ms"),
             doublings={"ifgsm": 1},
             strengths="published",
+            transfers=Transfers(defenses=_TRANSFERRED),
         ),
         Profile(
             name="purification-study",

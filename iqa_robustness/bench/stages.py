@@ -23,6 +23,7 @@ from iqa_robustness.attacks.base import Attack
 from iqa_robustness.attacks.objectives import LOWER, RAISE
 from iqa_robustness.attacks.trained import TrainedAttack
 from iqa_robustness.bench.attack_training import AttackTraining, artefact_of
+from iqa_robustness.bench.cost import Meter
 from iqa_robustness.bench.devices import Numerics
 from iqa_robustness.bench.pair import Pair
 from iqa_robustness.bench.scoring_protocol import ONE_SHOT, Scoring
@@ -145,19 +146,8 @@ class Stages:
             scoring: statistic and number of draws of a random pair; certified defenses have their own.
             noise: what the scores are for: each purpose has noise of its own.
         """
-        random = pair.guarded.spec.stochastic
-        repeated = scoring if random and pair.defense.kind != "certified" else ONE_SHOT
-        document = {
-            "stage": "scores",
-            "schema": 1,
-            "target": pair.document,
-            "images": source.document,
-            "clean": clean.document,
-            "seed": seed,
-            "numerics": self.numerics.document,
-            **repeated.document,
-            **({"noise": noise} if random and noise else {}),
-        }
+        repeated = _repeated(pair, scoring)
+        meter = Meter(self.numerics.device, self.numerics.micro_batch)
 
         def compute(key: Key) -> dict[str, bytes | Path]:
             parts: list[Columns] = []
@@ -165,10 +155,16 @@ class Stages:
                 images, originals = (self._on_device(s.batch(rows)) for s in (source, clean))
                 streams = Streams(f"{key.digest}/{seed}", [source.ids[r] for r in rows], device=self.numerics.device)
                 references = self._references(pair.subject.metric, clean, rows)
-                parts.append(self._scored(pair, images, originals, streams, references, repeated))
+                parts.append(self._scored(pair, images, originals, streams, references, repeated, meter))
             return {_VALUES: _pack(_joined(parts))}
 
-        return _unpack(self._stage(f"scores of {pair.subject.name}", Key(document), compute))
+        key = self._scores_key(pair, source, clean, seed, repeated, noise)
+        return _unpack(self._stage(f"scores of {pair.subject.name}", key, compute, meter=meter))
+
+    def cost(self, pair: Pair, clean: Clean, *, seed: int, scoring: Scoring = ONE_SHOT) -> dict[str, Any]:
+        """What scoring the clean images cost where it was done, as `Meter.document`; empty where nobody measured it."""
+        found = self.store.get(self._scores_key(pair, clean, clean, seed, _repeated(pair, scoring)))
+        return dict(found.volatile.get("cost", {})) if found is not None else {}
 
     def values(self, entry: Entry) -> Columns:
         """The columns of an adversarial stage."""
@@ -178,6 +174,23 @@ class Stages:
     def _training_images(self) -> Callable[[str, tuple[int, int]], View]:
         """All images of a data set at a size; its files are hashed once."""
         return cache(lambda dataset, size: view(datasets.load(dataset), size=size))
+
+    def _scores_key(
+        self, pair: Pair, source: Source, clean: Clean, seed: int, repeated: Scoring, noise: str = ""
+    ) -> Key:
+        return Key(
+            {
+                "stage": "scores",
+                "schema": 1,
+                "target": pair.document,
+                "images": source.document,
+                "clean": clean.document,
+                "seed": seed,
+                "numerics": self.numerics.document,
+                **repeated.document,
+                **({"noise": noise} if noise and pair.guarded.spec.stochastic else {}),
+            }
+        )
 
     def _attack(self, attack: Attack, metric: Metric, clean: Clean, key: Key) -> dict[str, bytes | Path]:
         scratch = self.store.scratch()
@@ -233,35 +246,48 @@ class Stages:
         streams: Streams,
         references: Tensor | None,
         scoring: Scoring,
+        meter: Meter,
     ) -> Columns:
         if scoring.draws == 1:
-            return self._scored_once(pair, images, originals, streams, references)
-        draws = [self._scored_once(pair, images, originals, streams, references) for _ in range(scoring.draws)]
+            return self._scored_once(pair, images, originals, streams, references, meter)
+        draws = [self._scored_once(pair, images, originals, streams, references, meter) for _ in range(scoring.draws)]
         stacked = {name: np.stack([draw[name] for draw in draws], axis=1) for name in draws[0]}
         columns = {name: scoring.of(values, stacked["scores"]) for name, values in stacked.items()}
         return {**columns, "draws": stacked["scores"]}
 
     def _scored_once(
-        self, pair: Pair, images: Tensor, originals: Tensor, streams: Streams, references: Tensor | None
+        self,
+        pair: Pair,
+        images: Tensor,
+        originals: Tensor,
+        streams: Streams,
+        references: Tensor | None,
+        meter: Meter,
     ) -> Columns:
         guarded, size = pair.guarded, self.numerics.micro_batch
         unknown = np.full(len(images), np.nan)
         columns: Columns = {"ssim_purified": unknown, "psnr_purified": unknown}
         if isinstance(guarded, SmoothedMetric):
-            found = guarded.certify(images, streams=streams, micro_batch=size, references=references)
+            with meter.step("forward"):
+                found = guarded.certify(images, streams=streams, micro_batch=size, references=references)
             for name in ("scores", "lower", "upper", "radius", "abstained", "draws"):
                 columns[name] = _array(getattr(found, name))
             return columns
         if isinstance(guarded, PurifiedMetric):
-            images = transformed(guarded.purified, images, size=size, streams=streams)
+            with meter.step("purify"):
+                images = transformed(guarded.purified, images, size=size, streams=streams)
             if pair.defense.keeps_geometry:
                 columns["ssim_purified"] = _array(ssim(originals, images))
                 columns["psnr_purified"] = _array(psnr(originals, images))
         scorer = Scorer(metric=guarded.metric, micro_batch=size)
-        columns["scores"] = _array(scorer.scores(images, streams=streams, references=references))
+        with meter.step("forward"):
+            scores = scorer.scores(images, streams=streams, references=references)
+        columns["scores"] = _array(scores)
         return columns
 
-    def _stage(self, label: str, key: Key, compute: Callable[[Key], dict[str, bytes | Path]]) -> Entry:
+    def _stage(
+        self, label: str, key: Key, compute: Callable[[Key], dict[str, bytes | Path]], *, meter: Meter | None = None
+    ) -> Entry:
         found = self.store.get(key)
         if found is not None:
             return found
@@ -277,7 +303,8 @@ class Stages:
             started = time.time()
             files = compute(key)
             try:
-                return self.store.put(key, files, volatile={"seconds": time.time() - started, "label": label})
+                volatile: dict[str, Any] = {"seconds": time.time() - started, "label": label}
+                return self.store.put(key, files, volatile=volatile | ({"cost": meter.document} if meter else {}))
             finally:
                 for content in files.values():
                     if isinstance(content, Path):
@@ -301,6 +328,11 @@ class Stages:
 def stored_images(entry: Entry, clean: Clean) -> Stored:
     """The images of an adversarial stage, in the clean images' order."""
     return Stored(entry, clean.ids)
+
+
+def _repeated(pair: Pair, scoring: Scoring) -> Scoring:
+    """What is asked for where something is random; certified defenses repeat by themselves."""
+    return scoring if pair.guarded.spec.stochastic and pair.defense.kind != "certified" else ONE_SHOT
 
 
 def _array(values: Tensor) -> np.ndarray:

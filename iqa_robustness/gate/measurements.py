@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from iqa_robustness.gate.mixtures import mixed
 from iqa_robustness.measures import (
     Interval,
     certified_delta,
@@ -74,7 +75,7 @@ class MeasureInfo:
     limits: tuple[float, float] = (-math.inf, math.inf)
 
 
-_ATTACKED = ("nonadaptive", "adaptive", "certified")
+_ATTACKED = ("nonadaptive", "adaptive", "certified", "transfer")
 _NOT_NEGATIVE, _SHARE = (0.0, math.inf), (0.0, 1.0)
 
 
@@ -204,6 +205,12 @@ MEASURES: dict[str, MeasureInfo] = {
         compute=_mean(lambda r: _shift(r, "clean", "defended_attacked") * (1 if r.higher_is_better else -1)),
         scenarios=_ATTACKED,
     ),
+    "gain_defended": MeasureInfo(
+        title="Signed gain behind the defense",
+        unit="% of range",
+        compute=_mean(lambda r: _shift(r, "defended_clean", "defended_attacked") * (1 if r.higher_is_better else -1)),
+        scenarios=_ATTACKED,
+    ),
     "effect_size": MeasureInfo(title="Shift ÷ SD of clean scores", unit="SD", compute=_effect, scenarios=_ATTACKED),
     "q_score": MeasureInfo(
         title="Q_score",
@@ -231,6 +238,18 @@ MEASURES: dict[str, MeasureInfo] = {
         title="SROCC(f(x), f(P(x')))",
         unit="",
         compute=_rank(srocc, lambda r: r.scores("clean"), lambda r: r.scores("defended_attacked"), correlation=True),
+        scenarios=_ATTACKED,
+    ),
+    "srocc_mixed": MeasureInfo(
+        title="SROCC, half of the images attacked",
+        unit="",
+        compute=lambda r: mixed(r, truth="mos", share=0.5, defended=True),
+        scenarios=_ATTACKED,
+    ),
+    "srocc_mixed_shift": MeasureInfo(
+        title="SROCC(f(x), reported), half of the images attacked",
+        unit="",
+        compute=lambda r: mixed(r, truth="clean", share=0.5, defended=True),
         scenarios=_ATTACKED,
     ),
     "rank_flips": MeasureInfo(
@@ -301,12 +320,12 @@ MEASURES: dict[str, MeasureInfo] = {
 }
 """Every measure of a record, by its name in thresholds.yaml."""
 
-_WITH_OPINIONS = ("srocc_clear", "srocc_adv")
+_WITH_OPINIONS = ("srocc_clear", "srocc_adv", "srocc_mixed")
 # Without meaning where every clean score is that of an image compared with itself.
 _OF_CLEAN_SCORES = (
-    "srocc_clear",
-    "srocc_adv",
+    *_WITH_OPINIONS,
     "srocc_shift",
+    "srocc_mixed_shift",
     "rank_flips",
     "rank_displacement",
     "spread",
@@ -351,6 +370,6 @@ def _compares_with_itself(record: Record) -> bool:
 def _needed_images(name: str, record: Record) -> int:
     if name in _WITH_OPINIONS:
         return SROCC_IMAGES_MINI if record.meta["dataset"]["name"] in ("mini", "ladder") else SROCC_IMAGES
-    if name in ("srocc_shift", "rank_flips", "rank_displacement"):
+    if name in ("srocc_shift", "srocc_mixed_shift", "rank_flips", "rank_displacement"):
         return RANK_IMAGES
     return ABSTAIN_IMAGES if name in ("abstain", "survives_jpeg", "survives_resize") else 1

@@ -13,7 +13,7 @@ from iqa_robustness.gate.thresholds import Bound, CellThresholds
 from iqa_robustness.gate.validity import invalid_reasons
 from iqa_robustness.store import Record
 
-Status = Literal["pass", "fail", "inconclusive", "invalid", "missing"]
+Status = Literal["pass", "fail", "inconclusive", "invalid", "missing", "informing"]
 # Of several outcomes in one run, the first in this order decides the exit code.
 PRECEDENCE = (
     ExitCode.FAIL,
@@ -28,7 +28,10 @@ EXIT_CODES: dict[Status, ExitCode] = {
     "inconclusive": ExitCode.INCONCLUSIVE,
     "invalid": ExitCode.INVALID,
     "missing": ExitCode.MISSING,
+    "informing": ExitCode.PASS,
 }
+# Scenarios that report: without a threshold of their own, nothing is required of their cells.
+INFORMING = ("transfer",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,7 @@ class Verdict:
     """What is concluded about a cell.
 
     status: `pass`, `fail`, `inconclusive` (an interval lies across its threshold), `invalid` (the attack was not able
-        to work). Only `pass` is green.
+        to work). Only `pass` is green; `informing` cells are reported, and nothing is required of them.
     checks: every gated measure; measurements: every measure.
     reasons: why it is not a pass.
     """
@@ -95,12 +98,14 @@ def judge(record: Record, thresholds: CellThresholds) -> Verdict:
         status = "invalid"
     elif "fail" in found:
         status = "fail"
+    elif not checks and record.meta["cell"]["scenario"] in INFORMING:
+        status = "informing"
     elif "inconclusive" in found or not checks:
         status = "inconclusive"
     else:
         status = "pass"
     why = reasons or [str(check) for check in checks if check.status != "pass"]
-    if not checks and not reasons:
+    if not checks and not reasons and status != "informing":
         why = ["no threshold applies to this cell; add one to thresholds.yaml"]
     return Verdict(status=status, checks=checks, measurements=measurements, reasons=tuple(why), thresholds=thresholds)
 
@@ -126,7 +131,7 @@ def _applies(measurements: Mapping[str, Measurement], name: str) -> bool:
     """
     if name == "cert_rd" and measurements["abstain"].value == 1:
         return True
-    return measurements[name].applicable or name in ("srocc_clear", "srocc_adv", "srocc_shift", "rank_flips")
+    return measurements[name].applicable or name.startswith("srocc_") or name == "rank_flips"
 
 
 def _status(measurement: Measurement, bound: Bound) -> Status:

@@ -53,9 +53,12 @@ class WorstCase:
 
 
 def harm_of(record: Record) -> Harm | None:
-    """What a record says of its attack's harm, on the images that were attacked; None without any."""
+    """What a record says of its attack's harm to the images that were attacked.
+
+    None without an attack, with one that looked at another target, and where no image was attacked.
+    """
     entrants = record.images["entrant"].to_numpy(bool)
-    if "attack" not in record.meta or not entrants.any():
+    if "attack" not in record.meta or record.meta["cell"].get("source") or not entrants.any():
         return None
     cell = record.meta["cell"]
     towards = (1 if record.higher_is_better else -1) * (1 if cell["goal"] == "raise" else -1)

@@ -12,7 +12,9 @@ from iqa_robustness.bench.pair import Pair
 from iqa_robustness.bench.watchdog import time_limit
 from iqa_robustness.errors import CapabilityError
 from iqa_robustness.gate.measurements import Measurement
+from iqa_robustness.gate.mixtures import Mixture, mixtures
 from iqa_robustness.gate.verdict import Verdict, judge
+from iqa_robustness.measures import Interval
 from iqa_robustness.plugin.session import RobustnessSession
 from iqa_robustness.reporting.commands import reproduce_command
 from iqa_robustness.store import Record
@@ -55,7 +57,7 @@ class Gate:
         return verdict
 
     def check(self, cell: Cell, pair: Pair) -> Verdict:
-        """The verdict with its consequence: returns on *pass*, xfails a declared weakness, fails otherwise."""
+        """The verdict with its consequence: returns on *pass*, *informing*; xfails a declared weakness; else fails."""
         __tracebackhide__ = True
         verdict = self.verdict(cell, pair)
         if verdict.expected:
@@ -65,7 +67,7 @@ class Gate:
                 f"pass: the declared weakness is gone ({verdict.thresholds.known_weakness})",
                 f"remove the rule at {self._place(verdict, 'known_weakness')}, so that it stays gone",
             )
-        if verdict.status != "pass":
+        if verdict.status not in ("pass", "informing"):
             command = reproduce_command(self._request.node.nodeid, self._request.config)
             _fail(
                 "\n".join([f"{verdict.status}: {cell.name}", *(f"  {reason}" for reason in verdict.reasons)]), command
@@ -102,6 +104,7 @@ def outcome(cell: Cell, record: Record, verdict: Verdict, *, computed: bool) -> 
         "name": cell.name,
         "id": cell.id,
         **{axis: getattr(cell, axis) for axis in ("metric", "defense", "attack", "strength", "scenario", "goal")},
+        "source": cell.source,
         "status": verdict.status,
         "expected": verdict.expected,
         "weakness": verdict.thresholds.known_weakness,
@@ -109,6 +112,7 @@ def outcome(cell: Cell, record: Record, verdict: Verdict, *, computed: bool) -> 
         "exit_code": int(verdict.exit_code),
         "reasons": [*verdict.reasons],
         "measures": {name: _numbers(m) for name, m in verdict.measurements.items() if m.applicable},
+        "mixtures": [_mixture(mixture) for mixture in mixtures(record)],
         "checks": {check.measurement.name: [check.status, str(check.bound)] for check in verdict.checks},
         "images": len(record.images),
         "mos_kind": record.meta["dataset"]["mos_kind"],
@@ -118,6 +122,7 @@ def outcome(cell: Cell, record: Record, verdict: Verdict, *, computed: bool) -> 
         "record": record.meta["key"],
         "computed": computed,
         "seconds": record.volatile.get("seconds", 0.0),
+        "cost": record.volatile.get("cost", {}),
     }
 
 
@@ -139,9 +144,21 @@ def _sources(record: Record) -> dict[str, Any]:
     }
 
 
+def _mixture(mixture: Mixture) -> dict[str, Any]:
+    return {
+        "share": mixture.share,
+        "truth": mixture.truth,
+        "defended": _bounds(mixture.defended),
+        "undefended": _bounds(mixture.undefended),
+    }
+
+
 def _numbers(measurement: Measurement) -> list[float | None]:
-    """Value, low and high; None for a bound that does not exist."""
-    interval = measurement.interval
+    return _bounds(measurement.interval)
+
+
+def _bounds(interval: Interval) -> list[float | None]:
+    """Value, low and high; None for a number that does not exist."""
     return [number if math.isfinite(number) else None for number in (interval.value, interval.low, interval.high)]
 
 

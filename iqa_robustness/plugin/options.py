@@ -30,7 +30,7 @@ OPTIONS = (
     Option(name="defense", help="defenses: names or patterns, separated by commas"),
     Option(name="attack", help="attacks: names or patterns, separated by commas"),
     Option(name="strength", help="strengths of attacks: weak, medium, strong"),
-    Option(name="scenario", help="scenarios: clean, nonadaptive, adaptive, certified"),
+    Option(name="scenario", help="scenarios: clean, nonadaptive, adaptive, certified, transfer"),
     Option(name="dataset", help="images: mini (bundled), folder:PATH", default="mini"),
     Option(name="images", help="images a cell uses, instead of the profile's number"),
     Option(name="profile", help="how much is run: smoke, standard, paper, purification-study", default="smoke"),
@@ -66,7 +66,7 @@ OPTIONS = (
 )
 
 MARKERS = (
-    "iqa_cells(scenario, goal='raise', dataset='', metric='', defense='', attack='', strength=''): "
+    "iqa_cells(scenario, goal='raise', dataset='', metric='', defense='', attack='', strength='', between='defenses'): "
     "the test gets one item for each cell; patterns as in the --iqa options",
     "metric(name): the item's metric, for exact selection with -m \"metric(name='compact')\"",
     "defense(name): the item's defense",

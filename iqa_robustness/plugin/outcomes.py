@@ -126,6 +126,7 @@ def _broken(item: pytest.Item, error: BaseException) -> dict[str, Any]:
         "name": cell.name,
         "id": cell.id,
         **{axis: getattr(cell, axis) for axis in ("metric", "defense", "attack", "strength", "scenario", "goal")},
+        "source": cell.source,
         "status": "missing",
         "expected": False,
         "weakness": "",
@@ -133,6 +134,7 @@ def _broken(item: pytest.Item, error: BaseException) -> dict[str, Any]:
         "exit_code": int(code),
         "reasons": [f"{type(error).__name__}: {what}"],
         "measures": {},
+        "mixtures": [],
         "checks": {},
         "images": 0,
         "mos_kind": "",
@@ -142,6 +144,7 @@ def _broken(item: pytest.Item, error: BaseException) -> dict[str, Any]:
         "record": "",
         "computed": False,
         "seconds": 0.0,
+        "cost": {},
     }
 
 

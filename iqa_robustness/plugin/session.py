@@ -180,6 +180,7 @@ class RobustnessSession:
         arguments: dict[str, Any] = dict(marker.kwargs)
         try:
             scenario, goal = arguments.pop("scenario"), arguments.pop("goal", "raise")
+            between = arguments.pop("between", "defenses")
             sizes = replace(self.sizes, dataset=arguments.pop("dataset", self.sizes.dataset))
             suite = Selection(**{axis: parsed_patterns(patterns) for axis, patterns in arguments.items()})
         except (KeyError, TypeError) as error:
@@ -192,6 +193,7 @@ class RobustnessSession:
             suite=suite,
             goal=goal,
             load=not self.config.option.collectonly,  # a list of ids must not pay for torch
+            between=between,
         )
         _ = self.thresholds, self.timeout, self.attachments, self.ranges, self.licence_policy, self.strengths
         found = [*plan.cells, *plan.not_applicable]

@@ -10,7 +10,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from iqa_robustness.gate.worst_case import WorstCase
+from iqa_robustness.measures.mixture import MIXES
+from iqa_robustness.reporting.costs import cost_rows
 from iqa_robustness.reporting.figures import curve_plot
+from iqa_robustness.reporting.mixtures import TRUTHS, mixture_columns, mixture_rows
 from iqa_robustness.reporting.results import (
     LABELS,
     Outcome,
@@ -29,6 +32,7 @@ from iqa_robustness.reporting.results import (
     spoken_shares,
     undefended_attacks,
 )
+from iqa_robustness.reporting.transfers import transfer_matrices
 
 # D_score at which the heat map's colour is full, per cent of the range.
 _FULL = 60.0
@@ -42,6 +46,7 @@ def summary_html(cells: Sequence[Outcome], facts: Mapping[str, str], worst_cases
     environment.filters |= {"number": _number, "interval": _interval, "effect": effect_of, "measured": number_of}
     environment.filters |= {"noise": spoken_noise, "shares": spoken_shares}
     judged = [cell for cell in cells if not is_control(cell)]
+    mixtures = mixture_rows(judged)
     return environment.get_template("summary.html.j2").render(
         facts=facts,
         counts=counted(judged),
@@ -53,6 +58,9 @@ def summary_html(cells: Sequence[Outcome], facts: Mapping[str, str], worst_cases
         worst=worst_cases,
         undefended=undefended_attacks(judged),
         curves=_curves(judged),
+        costs=cost_rows(judged),
+        transfers=transfer_matrices(judged),
+        mixtures={"rows": mixtures, "columns": mixture_columns(mixtures), "truths": TRUTHS, "mixes": MIXES},
         cells=[{**cell, "label": label(cell)} for cell in ordered(judged)],
         controls=[{**cell, "label": label(cell)} for cell in ordered([c for c in cells if is_control(c)])],
         pseudo=any(cell["mos_kind"] == "pseudo" for cell in judged),
@@ -66,7 +74,8 @@ def heat_map(cells: Sequence[Outcome]) -> dict[str, Any]:
         `columns`: (attack, strength); `rows`: metric, defense, scenario and, for each column, None or a dict with
         `value`, `label` and `share` (0 … 1, of the colour).
     """
-    attacked = [cell for cell in cells if cell["attack"] and "d_score" in cell["measures"] and cell["goal"] == "raise"]
+    attacked = [cell for cell in cells if "d_score" in cell["measures"] and cell["goal"] == "raise"]
+    attacked = [cell for cell in attacked if not cell["source"]]
     order = {"weak": 0, "medium": 1, "strong": 2, "nonadaptive": 0, "certified": 1, "adaptive": 2}
     columns = sorted(
         {(cell["attack"], cell["strength"]) for cell in attacked}, key=lambda c: (c[0], order.get(c[1], 9))

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from iqa_robustness.gate.worst_case import WorstCase
+from iqa_robustness.measures.mixture import MIXES
+from iqa_robustness.reporting.costs import CostRow, cost_rows
+from iqa_robustness.reporting.mixtures import TRUTHS, MixtureRow, mixture_columns, mixture_rows
 from iqa_robustness.reporting.results import (
     LABELS,
     Outcome,
@@ -22,6 +25,7 @@ from iqa_robustness.reporting.results import (
     spoken_noise,
     undefended_attacks,
 )
+from iqa_robustness.reporting.transfers import TransferMatrix, transfer_matrices
 
 _MARKS = {
     "pass": "✅",
@@ -31,6 +35,7 @@ _MARKS = {
     "invalid": "⚠️",
     "missing": "⬜",
     "gone": "❌",
+    "informing": "📊",
 }
 _LISTED = 20
 
@@ -89,7 +94,11 @@ def summary_markdown(cells: Sequence[Outcome], facts: Mapping[str, str], worst_c
                 for c in strong
             ),
         ]
-    red = [cell for cell in ordered(judged) if label(cell) not in ("pass", "weakness")]
+    lines += _mixtures(mixture_rows(judged))
+    for matrix in transfer_matrices(judged):
+        lines += ["", *_matrix(matrix)]
+    lines += _costs(cost_rows(judged))
+    red = [cell for cell in ordered(judged) if label(cell) not in ("pass", "weakness", "informing")]
     if red:
         lines += ["", "## Not green", ""]
         lines += [
@@ -103,6 +112,71 @@ def summary_markdown(cells: Sequence[Outcome], facts: Mapping[str, str], worst_c
         lines += ["", f"## Known weaknesses ({len(declared)} cells)", "", *(f"- {reason}" for reason in reasons)]
     lines += ["", "; ".join(f"{name} {text}" for name, text in facts.items()), ""]
     return "\n".join(lines)
+
+
+def _mixtures(rows: Sequence[MixtureRow]) -> list[str]:
+    columns = mixture_columns(rows)
+    if not columns:
+        return []
+    heads = " | ".join(f"{TRUTHS[truth]}, {share:.0%}" for truth, share in columns)
+    return [
+        "",
+        "## Unknown attack",
+        "",
+        "SROCC of opinion scores and of f(x) with what is reported when a share of the images is attacked and the "
+        f"defense is not told which (mean over {MIXES} seeded mixes; without the defense in brackets).",
+        "",
+        f"| metric | defense | scenario | worst attack | {heads} |",
+        f"|---|---|---|---|{'---:|' * len(columns)}",
+        *(
+            f"| {row.metric} | {row.defense} | {row.scenario} | {row.attack} "
+            f"| {' | '.join(row.text(*column) for column in columns)} |"
+            for row in rows
+        ),
+    ]
+
+
+def _costs(rows: Sequence[CostRow]) -> list[str]:
+    def number(value: float | None, digits: int) -> str:
+        return "–" if value is None else f"{value:.{digits}f}"
+
+    if not rows:
+        return []
+    return [
+        "",
+        "## Defenses by what they cost",
+        "",
+        "What a defense takes off the D_score (% of range) for each millisecond that it adds to an image, over attacks "
+        "that do not know it. Times belong to the machine that computed the scores; memory is measured on GPUs only.",
+        "",
+        "| metric | defense | taken off for each ms | taken off | D_score | added, ms | forward, ms | peak, MiB |",
+        "|---|---|---:|---:|---|---:|---:|---:|",
+        *(
+            f"| {row.metric} | {row.defense} | {number(row.per_millisecond, 2)} | {row.reduction:.1f} "
+            f"| {row.undefended:.1f} → {row.defended:.1f} "
+            f"| {number(row.added, 3)} | {number(row.forward, 2)} | {number(row.memory, 1)} |"
+            for row in rows
+        ),
+    ]
+
+
+def _matrix(matrix: TransferMatrix) -> list[str]:
+    """A heading, and a row for each that was attacked; the white-box attack in bold."""
+
+    def place(source: str, name: str) -> str:
+        gain = matrix.gains[matrix.sources.index(source)][matrix.names.index(name)]
+        text = "" if gain is None else f"{gain[0]:.1f}"
+        return f"**{text}**" if source == name and text else text
+
+    return [
+        f"## Transferred attacks, {matrix.title}",
+        "",
+        "Gain behind the defense, % of range; each row's images were made against what it names.",
+        "",
+        f"| attacked ↓ scored by → | {' | '.join(matrix.names)} |",
+        f"|---|{'---:|' * len(matrix.names)}",
+        *(f"| {source} | {' | '.join(place(source, name) for name in matrix.names)} |" for source in matrix.sources),
+    ]
 
 
 def _row(row: PairRow) -> str:

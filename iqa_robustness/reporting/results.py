@@ -24,10 +24,11 @@ LABELS = {
     "invalid": "invalid",
     "missing": "missing",
     "gone": "weakness gone",
+    "informing": "reported",
 }
 NONADAPTIVE_ONLY = "non-adaptive only"
 # From bad to good: a pair is as good as its worst cell.
-SEVERITY = ("fail", "missing", "invalid", "inconclusive", "gone", "weakness", "pass")
+SEVERITY = ("fail", "missing", "invalid", "inconclusive", "gone", "weakness", "pass", "informing")
 
 
 def label(cell: Outcome) -> str:
@@ -86,7 +87,7 @@ class PairRow:
     """A metric behind a defense, over all its cells.
 
     verdict: of the worst cell.      counts: cells by label.
-    worst: the attacked cell with the largest D_score, None where there is none.
+    worst: the attacked cell with the largest D_score, transfers left out, None where there is none.
     nonadaptive_only: it was attacked, but never by who knows the defense.
     """
 
@@ -111,7 +112,7 @@ def pair_rows(cells: Iterable[Outcome]) -> list[PairRow]:
     rows = []
     for metric, defense in sorted(groups, key=lambda pair: (pair[0], pair[1] != "none", pair[1])):
         members = groups[metric, defense]
-        attacked = [cell for cell in members if "d_score" in cell["measures"]]
+        attacked = [cell for cell in members if "d_score" in cell["measures"] and not cell["source"]]
         rows.append(
             PairRow(
                 metric=metric,
@@ -205,11 +206,19 @@ def results_table(cells: Sequence[Outcome], worst_cases: Sequence[WorstCase] = (
             key: cell[key]
             for key in ("metric", "defense", "attack", "strength", "scenario", "goal", "status", "weakness", "tier")
         }
+        row |= {"source": cell["source"]}
         row |= {"verdict": label(cell), "images": cell["images"], "mos_kind": cell["mos_kind"]}
         row |= {f"protocol_{name}": text for name, text in cell["protocol"].items()}
         row |= {f"worst_{name}": share for name, share in cell["sources"].get("shares", {}).items()}
         for name, (value, low, high) in sorted(cell["measures"].items()):
             row |= {name: value, f"{name}_low": low, f"{name}_high": high}
+        for mixture in cell["mixtures"]:
+            name = f"srocc_mixed_{mixture['truth']}_{100 * mixture['share']:.0f}"
+            for state in ("defended", "undefended"):
+                value, low, high = mixture[state]
+                row |= {f"{name}_{state}": value, f"{name}_{state}_low": low, f"{name}_{state}_high": high}
+        for step, facts in cell["cost"].items():
+            row |= {f"{step}_{unit}": facts[unit] for unit in ("milliseconds", "mebibytes") if unit in facts}
         rows.append(row | {"record": cell["record"], "seconds": cell["seconds"]})
     for worst in worst_cases:
         axes = dict(zip(("metric", "defense", "scenario", "goal", "strength"), worst.subject, strict=True))
@@ -235,7 +244,7 @@ def security_curves(cells: Iterable[Outcome]) -> dict[tuple[str, str, str, str],
     points: dict[tuple[str, str, str, str], dict[str, dict[float, tuple[float, float, float]]]] = {}
     for cell in cells:
         gain = cell["measures"].get("gain")
-        if not cell["budget"] or cell["goal"] != "raise" or gain is None or gain[0] is None:
+        if not cell["budget"] or cell["source"] or cell["goal"] != "raise" or gain is None or gain[0] is None:
             continue
         value, low, high = (float("nan") if number is None else float(number) for number in gain)
         target = (cell["metric"], cell["defense"], cell["scenario"], cell["budget"]["restriction"])

@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from iqa_robustness import attacks, datasets
 from iqa_robustness.attacks.base import Attack
 from iqa_robustness.attacks.strengths import StrengthTable
 from iqa_robustness.attacks.trained import TrainedAttack
 from iqa_robustness.bench.adaptive import ADAPTIVE, QUERIED, TRANSFERRED, Search, Worst, choosing
+from iqa_robustness.bench.applicable import check_applicable
 from iqa_robustness.bench.cell import BLACK_BOX, Cell
 from iqa_robustness.bench.convergence import CONVERGENCE_IMAGES, convergence
 from iqa_robustness.bench.devices import Numerics
@@ -27,18 +26,15 @@ from iqa_robustness.bench.scoring_protocol import Scoring, scoring_name, scoring
 from iqa_robustness.bench.sources import Clean, Placebo, Source, stored_pixels
 from iqa_robustness.bench.stages import Columns, Progress, Stages, no_progress
 from iqa_robustness.bench.survival import documents, encoded_scores, is_measured
+from iqa_robustness.bench.tables import draws_table, images_table
 from iqa_robustness.datasets.base import View, view
 from iqa_robustness.defenses.adaptive import attack_protocol
 from iqa_robustness.defenses.certified.smoothing import Smoothing
 from iqa_robustness.defenses.purification.none import Undefended
-from iqa_robustness.errors import CapabilityError, IqaRobustnessError, MissingCellError, Where
+from iqa_robustness.errors import IqaRobustnessError, MissingCellError, Where
 from iqa_robustness.metrics.ranges import Ranges
 from iqa_robustness.store import Entry, Key, Record, Store, document_of
 
-_NOT_ATTACKED = ("attacked", "defended_attacked", "placebo", "ssim", "psnr", "linf", "l2", "radius")
-_NOT_ENCODED = ("clean_jpeg", "attacked_jpeg", "clean_resize", "attacked_resize")
-_BOUNDS = ("clean_lower", "clean_upper", "attacked_lower", "attacked_upper")
-_ADAPTIVE_ONLY = tuple(f"defended_{name}" for name in (ADAPTIVE, TRANSFERRED, QUERIED))
 # What a record says of the judged image, and what of the cell's own attack.
 _OF_IMAGES = ("ssim", "psnr", "linf", "l2")
 _OF_ATTACK = ("forwards", "backwards", "gradient_finite", "gradient_nonzero", "responded")
@@ -83,6 +79,10 @@ class LocalRunner:
         """A pair by names; the metric is loaded once for all pairs of this runner."""
         return Pair(self._subject(metric), defense, n0=n0, n=n)
 
+    def attacked(self, cell: Cell, pair: Pair) -> Pair:
+        """The pair that the cell's attack looks at: in a transfer the source, the cell's own otherwise."""
+        return self.pair_of(*cell.attacked, n0=cell.n0, n=cell.n) if cell.source else pair
+
     def record(self, cell: Cell, pair: Pair | None = None) -> Record:
         """The cell's record, computed if the store does not have it.
 
@@ -95,7 +95,8 @@ class LocalRunner:
         place: dict[str, Any] = {axis: getattr(cell, axis) for axis in ("metric", "defense", "attack", "scenario")}
         pair = pair or self.pair(cell)
         try:
-            check_applicable(cell, pair, has_references=self._data(cell.dataset).has_references)
+            has_references = self._data(cell.dataset).has_references
+            check_applicable(cell, pair, self.attacked(cell, pair), has_references=has_references)
             key = self.key(cell, pair)
             entry = self.store.get(key)
             if entry is None and self.from_store:
@@ -116,10 +117,12 @@ class LocalRunner:
     def key(self, cell: Cell, pair: Pair) -> Key:
         """Everything the record depends on: what names stand for rather than names, so a data set may move."""
         attack = self.attack(cell)
+        attacked = self.attacked(cell, pair)
         return Key(
             {
-                **self._training(attack, cell, pair, adaptive=cell.scenario == "adaptive"),
+                **self._training(attack, cell, attacked, adaptive=cell.knows_defense),
                 **({"encoders": documents()} if is_measured(cell.scenario, pair.defense.kind) else {}),
+                **({"source": attacked.document} if cell.source else {}),
                 "stage": "cell",
                 "schema": 2,
                 "scenario": cell.scenario,
@@ -141,7 +144,7 @@ class LocalRunner:
         if not cell.attack:
             return None
         attack = self._named(cell.attack, cell)
-        for _ in range(cell.doublings if cell.scenario == "adaptive" else 0):
+        for _ in range(cell.doublings if cell.knows_defense else 0):
             attack = attack.doubled() or attack
         return attack
 
@@ -151,7 +154,7 @@ class LocalRunner:
 
     def adversarial(self, cell: Cell, pair: Pair) -> Entry:
         """The stage that holds the cell's adversarial images."""
-        return self._searches(cell)[0].entry(cell, pair, self.stages)
+        return self._searches(cell)[0].entry(cell, self.attacked(cell, pair), self.stages)
 
     def attacked_pixels(self, cell: Cell, pair: Pair, record: Record) -> list[np.ndarray]:
         """The adversarial images that the cell's record is about, (H, W, 3) uint8 each."""
@@ -164,7 +167,7 @@ class LocalRunner:
 
     def _named(self, name: str, cell: Cell) -> Attack:
         """An attack at the cell's strength, with the profile's number of queries where it takes one."""
-        listed = self.strengths.fields(name, cell.metric, cell.strength)
+        listed = self.strengths.fields(name, cell.attacked[0], cell.strength)
         strength = cell.strength if listed is None else None
         attack = attacks.create(name, strength=strength, **(listed or {}))
         if "queries" in type(attack).__dataclass_fields__:
@@ -180,7 +183,8 @@ class LocalRunner:
         if attack is None:
             raise MissingCellError("a cell without an attack has no adversarial images")
         if cell.scenario != "adaptive":
-            return [Search(name=TRANSFERRED, attack=attack, clean=clean, adaptive=False)]
+            name = ADAPTIVE if cell.knows_defense else TRANSFERRED
+            return [Search(name=name, attack=attack, clean=clean, adaptive=cell.knows_defense)]
         found = [
             Search(name=ADAPTIVE, attack=attack, clean=clean, adaptive=True),
             Search(name=TRANSFERRED, attack=self._named(cell.attack, cell), clean=clean, adaptive=False),
@@ -242,8 +246,8 @@ class LocalRunner:
                 states |= {"clean-again": again}
             meta["proof"] = prove(attack, cell, self._few(cell, PROOF_IMAGES), self.stages)
         record = Record(
-            images=_images_table(columns, states),
-            draws=_draws_table(clean.ids, states),
+            images=images_table(columns, states),
+            draws=draws_table(clean.ids, states),
             meta=meta,
         )
         self.computed += 1
@@ -252,6 +256,7 @@ class LocalRunner:
             record.files(),
             volatile={
                 "seconds": round(time.time() - started, 3),
+                "cost": self.stages.cost(pair, clean, seed=cell.seed, scoring=scored_clean),
                 "host": socket.gethostname(),
                 "worker": os.environ.get("PYTEST_XDIST_WORKER", "main"),
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -262,7 +267,8 @@ class LocalRunner:
         self, cell: Cell, pair: Pair, clean: Clean, columns: dict[str, Any], meta: dict[str, Any]
     ) -> tuple[Source, np.ndarray]:
         """The images to judge and their l∞; columns and meta get what is known of them and of the cell's attack."""
-        first, *others = [search.candidate(cell, pair, self.stages) for search in self._searches(cell)]
+        attacked = self.attacked(cell, pair)
+        first, *others = [search.candidate(cell, attacked, self.stages) for search in self._searches(cell)]
         source = first.source
         columns |= {name: first.found[name] for name in (*_OF_IMAGES, *_OF_ATTACK, "entrant") if name in first.found}
         meta["attack"] |= {"trace": [float(value) for value in first.found["trace"]], "entry": first.entry.digest}
@@ -315,11 +321,12 @@ class LocalRunner:
             "numerics": self.stages.numerics.document,
         }
         if attack is not None:
+            attacked = self.attacked(cell, pair)
             meta["protocol"]["attack"] = attack_protocol(
-                defense if cell.scenario == "adaptive" else Undefended(),
+                attacked.defense if cell.knows_defense else Undefended(),
                 draws=cell.draws,
                 white_box=attack.access == "white-box",
-                stochastic_metric=spec.stochastic,
+                stochastic_metric=attacked.subject.metric.spec.stochastic,
             )
             meta["attack"] = {
                 "access": attack.access,
@@ -332,67 +339,3 @@ class LocalRunner:
 
     def _load_view(self, dataset: str, images: int | None, size: tuple[int, int]) -> View:
         return view(self._data(dataset), count=images, size=size)
-
-
-def check_applicable(cell: Cell, pair: Pair, *, has_references: bool) -> None:
-    """Raise CapabilityError for a cell without meaning; many are never planned, but some metrics tell only when made.
-
-    - A white-box attack on a metric that answers queries only.
-    - A full-reference metric behind a defense that moves pixels.
-    - A full-reference metric on images that are their own references, unless it is attacked to lower the quality it
-      reports: all clean scores are alike, and nothing is better.
-    """
-    if pair.subject.metric.spec.full_reference:
-        _ = pair.guarded
-        if not has_references and not (cell.attack and cell.goal == "lower"):
-            raise CapabilityError(
-                "the data set has no references: each image is its own, and nothing scores better than that",
-                fix="take a data set with references (folder: with a column reference), or attack with goal lower",
-            )
-    if not cell.attack or attacks.registry.resolve(cell.attack).access == "black-box":
-        return
-    if pair.subject.metric.spec.access == "query-only":
-        raise CapabilityError(
-            f"{cell.attack} needs gradients, and the metric answers queries only",
-            fix="attack it with a black-box attack (square)",
-        )
-
-
-def _images_table(columns: dict[str, Any], states: dict[str, Columns]) -> pd.DataFrame:
-    count = len(columns["id"])
-    unknown = np.full(count, np.nan)
-    known_later = (*_NOT_ATTACKED, *_NOT_ENCODED, *_ADAPTIVE_ONLY, *_BOUNDS, "defended_clean_again")
-    table: dict[str, Any] = dict.fromkeys((*known_later, "ssim_purified", "psnr_purified"), unknown)
-    table |= dict.fromkeys(("forwards", "backwards"), np.zeros(count, np.int64))
-    table |= dict.fromkeys(("entrant", "gradient_finite", "gradient_nonzero", "responded"), np.ones(count, bool))
-    table |= {"abstained": np.zeros(count, bool), "worst_source": [""] * count, **columns}
-    table["defended_clean"] = states["clean"]["scores"]
-    judged = states.get("attacked", states["clean"])
-    table["ssim_purified"], table["psnr_purified"] = judged["ssim_purified"], judged["psnr_purified"]
-    if "attacked" in states:
-        table["defended_attacked"] = states["attacked"]["scores"]
-        table["placebo"] = states["placebo"]["scores"]
-    if "clean-again" in states:
-        table["defended_clean_again"] = states["clean-again"]["scores"]
-    if "lower" in judged:
-        table["clean_lower"], table["clean_upper"] = states["clean"]["lower"], states["clean"]["upper"]
-        table["radius"], table["abstained"] = judged["radius"], judged["abstained"]
-        if "attacked" in states:
-            table["attacked_lower"], table["attacked_upper"] = judged["lower"], judged["upper"]
-    return pd.DataFrame(table)
-
-
-def _draws_table(ids: Sequence[str], states: dict[str, Columns]) -> pd.DataFrame:
-    parts = [
-        pd.DataFrame(
-            {
-                "id": np.repeat(ids, columns["draws"].shape[1]),
-                "state": state,
-                "draw": np.tile(np.arange(columns["draws"].shape[1]), len(ids)),
-                "score": columns["draws"].ravel(),
-            }
-        )
-        for state, columns in states.items()
-        if "draws" in columns
-    ]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["id", "state", "draw", "score"])

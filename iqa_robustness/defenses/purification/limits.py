@@ -35,8 +35,8 @@ def refuse_smaller(images: Tensor, least: int, *, defense: str, what: str, fix: 
 
 
 def check_kernel(size: int, *, defense: str) -> None:
-    """Raise ConfigurationError unless a kernel size in pixels is odd and at least 3."""
-    if size < 3 or size % 2 == 0:
+    """Raise ConfigurationError unless a kernel size in pixels is odd and at least 1, which changes nothing."""
+    if size < 1 or size % 2 == 0:
         raise ConfigurationError(
-            f"the kernel size must be odd and at least 3, got {size}", where=Where(defense=defense)
+            f"the kernel size must be odd and at least 1, got {size}", where=Where(defense=defense)
         )

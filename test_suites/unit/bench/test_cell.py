@@ -16,7 +16,7 @@ MakeCell = Callable[..., Cell]
 
 
 def test_the_axes_are_published() -> None:
-    assert SCENARIOS == ("clean", "nonadaptive", "adaptive", "certified")
+    assert SCENARIOS == ("clean", "nonadaptive", "adaptive", "certified", "transfer")
     assert GOALS == ("raise", "lower")
 
 
@@ -30,6 +30,20 @@ def test_a_clean_cell_has_neither_attack_nor_strength_in_its_id(make_cell: MakeC
     cell = make_cell(scenario="clean", attack="", strength="")
     assert cell.id == "compact/flip"
     assert cell.name == "clean:compact/flip"
+
+
+def test_a_transfer_names_its_source_in_its_id(make_cell: MakeCell) -> None:
+    cells = [
+        make_cell(scenario="transfer", source=source) for source in ("compact/none", "compact/flip", "exec:./a/b/none")
+    ]
+    assert [cell.id.removeprefix("compact/flip/ifgsm/medium") for cell in cells] == [
+        "/from:compact/none",
+        "/from:compact/flip",
+        "/from:exec:./a/b/none",
+    ]
+    assert [cell.attacked for cell in cells] == [("compact", "none"), ("compact", "flip"), ("exec:./a/b", "none")]
+    assert len({cell.name for cell in cells}) == len(cells)
+    assert make_cell().attacked == make_cell().pair
 
 
 def test_names_tell_scenarios_and_goals_apart_where_ids_do_not(make_cell: MakeCell) -> None:
@@ -51,6 +65,7 @@ OTHERS = {
     "defense": "jpeg",
     "attack": "square",
     "strength": "weak",
+    "source": "compact/jpeg",
     "scenario": "adaptive",
     "goal": "lower",
     "dataset": "koniq:/data",

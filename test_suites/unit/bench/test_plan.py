@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +17,7 @@ from iqa_robustness.axes import GOALS, SCENARIOS
 from iqa_robustness.bench.cell import Cell
 from iqa_robustness.bench.plan import KINDS, Selection, Sizes, cells, check_selection, parsed_patterns
 from iqa_robustness.bench.plan import planned as planned_apart
-from iqa_robustness.bench.profiles import Limit, Profile
+from iqa_robustness.bench.profiles import Limit, Profile, Transfers
 from iqa_robustness.defenses import DefenseEntry
 from iqa_robustness.errors import UnknownNameError
 from iqa_robustness.metrics import MetricEntry
@@ -34,6 +35,7 @@ PROFILE = Profile(
     draws=4,
     metrics=("slow", "fast"),
     limits={"slow": Limit(images=10, attacks=("ifgsm",), defenses=("none", "jpeg"), strengths=("weak",))},
+    transfers=Transfers(defenses=("none", "flip", "jpeg"), strengths=("weak",)),
 )
 FAST = Selection(metric=("fast",))
 ALL = {"none": "none", "flip": "purification", "jpeg": "purification", "ms": "certified", "at": "training"}
@@ -81,6 +83,7 @@ def ids(found: list[Cell]) -> list[str]:
         ("nonadaptive", ["at", "flip", "jpeg", "none"]),
         ("adaptive", ["at", "flip", "jpeg", "ms"]),
         ("certified", ["ms"]),
+        ("transfer", ["flip", "jpeg", "none"]),
     ],
 )
 def test_a_scenario_is_about_its_kinds_of_defense(scenario: str, expected: list[str]) -> None:
@@ -444,3 +447,70 @@ def test_draws_and_scoring_are_the_options() -> None:
     assert (one.draws, one.scoring) == (4, "one-shot")
     (other, *_) = planned("adaptive", sizes=Sizes(draws=16, scoring="mean-of-8"))
     assert (other.draws, other.scoring) == (16, "mean-of-8")
+
+
+# --- transfers ------------------------------------------------------------------------------------------------------
+
+
+def transferred(user: Selection, *, between: str = "defenses", **more: Any) -> list[Cell]:
+    given = {"profile": PROFILE, "sizes": Sizes(), **more}
+    return planned_apart(scenario="transfer", user=user, between=between, **given).cells
+
+
+def test_every_defense_scores_the_attacks_on_every_other_and_its_own() -> None:
+    found = transferred(Selection(metric=("fast", "other"), defense=("none", "flip")))
+    assert ids(found) == [
+        f"{metric}/{defense}/ifgsm/weak/from:{metric}/{source}"
+        for metric in ("fast", "other")
+        for defense in ("flip", "none")
+        for source in ("flip", "none")
+    ]
+
+
+def test_every_undefended_metric_scores_the_attacks_on_every_other_and_its_own() -> None:
+    found = transferred(Selection(metric=("fast", "other")), between="metrics")
+    assert ids(found) == [
+        f"{metric}/none/ifgsm/weak/from:{source}/none" for metric in ("fast", "other") for source in ("fast", "other")
+    ]
+    assert transferred(Selection(metric=("fast", "other"), defense=("jpeg",)), between="metrics") == []
+
+
+def test_the_white_box_cell_of_both_kinds_is_one() -> None:
+    """Both suites have an item of this name, which stands for one cell."""
+    user = Selection(metric=("fast", "slow"))
+    defenses_, metrics_ = (transferred(user, between=between) for between in ("defenses", "metrics"))
+    common = {cell.name: cell for cell in defenses_}.keys() & {cell.name for cell in metrics_}
+    assert sorted(common) == [f"transfer:{m}/none/ifgsm/weak/from:{m}/none" for m in ("fast", "slow")]
+    assert {c for c in defenses_ if c.name in common} == {c for c in metrics_ if c.name in common}
+
+
+def test_images_are_those_of_the_source_whose_attack_exists() -> None:
+    for cell in transferred(Selection(metric=("fast", "slow")), between="metrics"):
+        assert cell.images == (10 if cell.attacked[0] == "slow" else 100)
+
+
+def test_a_single_defense_or_metric_transfers_nothing() -> None:
+    assert transferred(Selection(metric=("fast",), defense=("flip",))) == []
+    assert transferred(Selection(metric=("fast",)), between="metrics") == []
+
+
+def test_axes_are_the_users_and_the_suites_and_slow_metrics_are_cut() -> None:
+    user = Selection(metric=("fast",), attack=("square",), strength=("medium", "strong"))
+    assert {(cell.attack, cell.strength) for cell in transferred(user)} == {("square", "medium"), ("square", "strong")}
+    assert transferred(user, suite=Selection(strength=("weak",))) == []
+    assert transferred(user, suite=Selection(attack=("ifgsm",))) == []
+    slow = transferred(Selection(metric=("slow",)))
+    assert {cell.defense for cell in slow} == {"jpeg", "none"}
+
+
+def test_who_answers_queries_only_scores_and_is_no_source_of_gradients(queries_only: Selection) -> None:
+    user = replace(queries_only, defense=())
+    found = transferred(user, between="metrics")
+    assert {(cell.metric, cell.attacked[0]) for cell in found} == {("exec:./score --all", "fast"), ("fast", "fast")}
+    assert len(transferred(replace(user, attack=("square",)), between="metrics")) == 4
+
+
+def test_a_profile_without_transfers_has_none_and_a_misspelt_choice_is_an_error() -> None:
+    assert transferred(FAST, profile=replace(PROFILE, transfers=None)) == []
+    with pytest.raises(UnknownNameError, match="'defences'"):
+        transferred(FAST, between="defences")

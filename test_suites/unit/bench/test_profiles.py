@@ -58,6 +58,9 @@ def test_a_profile_names_only_what_is_registered(name: str) -> None:
     assert set(found.defenses) <= {name for name in defenses.registry.names() if defenses.available(name)}
     assert len(set(found.attacks)) == len(found.attacks) > 0
     assert len(set(found.defenses)) == len(found.defenses) > 0
+    for axis in ("attacks", "defenses") if found.transfers else ():
+        # Then the attacked images are those that the other suites have made.
+        assert set(getattr(found.transfers, axis)) <= set(getattr(found, axis))
     for metric, limit in found.limits.items():
         assert metric in found.metrics
         assert limit.images > 0

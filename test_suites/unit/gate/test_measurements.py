@@ -25,6 +25,7 @@ from iqa_robustness.measures import (
     effect_size,
     gain,
     mean_interval,
+    mixture_srocc,
     q_score,
     rank_displacement,
     rank_flips,
@@ -53,7 +54,7 @@ def noisy(make_record: MakeRecord, **more: Any) -> Record:
 
 
 @pytest.mark.parametrize("kind", ["none", "purification", "certified", "training"])
-@pytest.mark.parametrize("scenario", ["clean", "nonadaptive", "adaptive", "certified"])
+@pytest.mark.parametrize("scenario", ["clean", "nonadaptive", "adaptive", "certified", "transfer"])
 def test_a_record_has_the_measures_of_its_scenario_and_defense(
     scenario: str, kind: str, make_record: MakeRecord
 ) -> None:
@@ -83,11 +84,14 @@ def test_estimates_are_those_of_the_measures(higher: bool, make_record: MakeReco
         "d_score_noise": 0.0,
         "d_score_defended": d_score(defended, attacked, diam=80),
         "gain": gain(clean, attacked, diam=80, higher_is_better=higher),
+        "gain_defended": gain(defended, attacked, diam=80, higher_is_better=higher),
         "effect_size": effect_size(clean, attacked),
         "q_score": q_score(scores("ssim_purified"), scores("psnr_purified")),
         "srocc_clear": srocc(scores("mos"), sign * defended),
         "srocc_adv": srocc(scores("mos"), sign * attacked),
         "srocc_shift": srocc(clean, attacked),
+        "srocc_mixed": mixture_srocc(scores("mos"), sign * defended, sign * attacked, share=0.5),
+        "srocc_mixed_shift": mixture_srocc(clean, defended, attacked, share=0.5),
         "rank_flips": rank_flips(clean, attacked),
         "rank_displacement": rank_displacement(defended, attacked, higher_is_better=higher),
         "survives_jpeg": survives_encode(
@@ -224,10 +228,10 @@ def test_below_its_number_of_images_a_measure_is_reported_and_not_gated(
     assert few.applicable
 
 
-NEED_IMAGES = {"srocc_clear", "srocc_adv", "srocc_shift", "rank_flips", "rank_displacement", "abstain", *ENCODED}
+NEED_IMAGES = {"rank_flips", "rank_displacement", "abstain", *ENCODED}
 
 
-@pytest.mark.parametrize("name", sorted(set(MEASURES) - NEED_IMAGES))
+@pytest.mark.parametrize("name", sorted(name for name in set(MEASURES) - NEED_IMAGES if not name.startswith("srocc_")))
 def test_means_are_gated_with_any_number_of_images(name: str, make_record: MakeRecord) -> None:
     found = measure(make_record(images=1, contents=1, kind="certified"))[name]
     assert found.gated

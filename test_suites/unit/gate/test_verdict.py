@@ -76,15 +76,31 @@ def test_a_cell_that_was_not_computed_ends_a_run_as_missing_declared_or_not() ->
         assert (found.expected, found.exit_code) == (False, ExitCode.MISSING)
 
 
-def test_only_a_pass_is_green() -> None:
-    assert {status for status, code in EXIT_CODES.items() if code == ExitCode.PASS} == {"pass"}
+def test_only_a_pass_is_green_and_what_informs_stops_nobody() -> None:
+    assert {status for status, code in EXIT_CODES.items() if code == ExitCode.PASS} == {"pass", "informing"}
     assert {status: int(code) for status, code in EXIT_CODES.items()} == {
         "pass": 0,
         "fail": 1,
         "inconclusive": 10,
         "invalid": 11,
         "missing": 12,
+        "informing": 0,
     }
+
+
+@pytest.mark.parametrize("weakness", ["", WEAK])
+def test_a_transfer_informs_unless_a_threshold_is_given(weakness: str, make_record: MakeRecord) -> None:
+    found = judge(make_record(scenario="transfer"), thresholds(weakness))
+    assert (found.status, found.reasons, found.exit_code) == ("informing", (), ExitCode.PASS)
+    assert not found.expected
+    for status, (facts, bound) in SITUATIONS.items():
+        record = make_record(scenario="transfer", contents=60, **facts)
+        assert judge(record, thresholds(weakness, d_score=bound)).status == status
+
+
+def test_a_broken_attack_informs_of_nothing(make_record: MakeRecord) -> None:
+    found = judge(make_record(scenario="transfer", proof=(0.0,) * 8), thresholds())
+    assert found.status == "invalid"
 
 
 def test_the_worst_outcome_decides_a_run() -> None:

@@ -96,3 +96,11 @@ def make_full(make_record: Callable[..., Record], **columns: object) -> Record:
     axes = {"metric": "compact", "defense": "none", "attack": "single-entrant", "strength": "weak"}
     record.meta["cell"] |= axes
     return record
+
+
+def test_a_transfer_is_no_attack_on_the_pair(make_record: Callable[..., Record]) -> None:
+    record = make_record(scenario="transfer")
+    record.meta["cell"] |= {"metric": "compact", "defense": "jpeg", "attack": "ifgsm", "strength": "weak"}
+    assert harm_of(record) is not None
+    record.meta["cell"]["source"] = "compact/flip"
+    assert harm_of(record) is None

@@ -43,6 +43,21 @@ DEMO = np.array(
     ]
 )
 MOS, CLEAR, ATTACKED, DEFENDED_CLEAR, DEFENDED_ATTACKED, SSIM, PSNR = DEMO.T
+# SSIM and PSNR (clear / defended-clear) of the same rows
+CLEAN_SIMILARITIES = np.array(
+    [
+        [0.9257, 38.2262],
+        [0.9193, 32.6410],
+        [0.9393, 40.5182],
+        [0.8768, 26.1037],
+        [0.8635, 34.3475],
+        [0.9137, 38.0891],
+        [0.9372, 39.7904],
+        [0.9424, 38.9182],
+        [0.9350, 36.2871],
+        [0.9609, 39.5456],
+    ]
+)
 DIAM = 40.46619606018066  # of KonCept512, bounds.json of the same repository
 # Two inputs rounded by 5e-5 each move a mean by at most 1e-4 score units.
 ROUNDING = 100 * 1e-4 / DIAM
@@ -63,8 +78,9 @@ def test_d_scores_of_the_published_demo(before: np.ndarray, after: np.ndarray, p
     assert d_score(before, after, diam=DIAM) == pytest.approx(published, abs=ROUNDING)
 
 
-def test_q_score_of_the_published_demo() -> None:
+def test_q_scores_of_the_published_demo() -> None:
     assert q_score(SSIM, PSNR) == pytest.approx(1.82426, abs=6e-5)
+    assert q_score(*CLEAN_SIMILARITIES.T) == pytest.approx(1.83256, abs=6e-5)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 @pytest.fixture
 def outcome() -> Any:
     def make(metric: str = "compact", defense: str = "none", d_score: float = 10.0, **changes: Any) -> dict[str, Any]:
-        axes = {"attack": "ifgsm", "strength": "medium", "scenario": "nonadaptive", "goal": "raise"}
+        axes = {"attack": "ifgsm", "strength": "medium", "source": "", "scenario": "nonadaptive", "goal": "raise"}
         axes |= {name: changes.pop(name) for name in list(axes) if name in changes}
         cell_id = "/".join(part for part in (metric, defense, axes["attack"], axes["strength"]) if part)
         return {
@@ -32,6 +32,7 @@ def outcome() -> Any:
                 "srocc_clear": [0.8, 0.7, 0.9],
                 "srocc_adv": [0.5, None, None],
             },
+            "mixtures": [],
             "checks": {"d_score": ["pass", "at most 20"]},
             "images": 50,
             "mos_kind": "human",
@@ -41,6 +42,7 @@ def outcome() -> Any:
             "record": "ab" * 32,
             "computed": True,
             "seconds": 1.5,
+            "cost": {},
             "outcome": "passed",
             **changes,
         }
