@@ -1,6 +1,7 @@
 """What query attacks cost beside the metric: their queries a second ÷ the metric's own forwards a second.
 
     python benchmarks/query_speed.py [--images 8] [--size 192x256] [--queries 200] [--rounds 7]
+                                     [--metrics compact,lite0]
 
 One CPU thread, in its own processor time, so that other programs of the machine matter little; bare forwards have the
 attack's micro-batches of 4 and are timed before and after every attack. Medians of interleaved rounds. A ratio of 1
@@ -20,7 +21,6 @@ from iqa_robustness import attacks, datasets, metrics
 from iqa_robustness.datasets.base import view
 from iqa_robustness.metrics.scoring import Scorer
 
-METRICS = ("compact", "lite0")
 MICRO_BATCH = 4
 
 
@@ -37,11 +37,12 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--attacks", default=",".join(e.name for e in attacks.list() if e.access == "black-box"))
+    parser.add_argument("--metrics", default="compact,lite0")
     options = parser.parse_args()
     torch.set_num_threads(1)
     height, width = (int(side) for side in options.size.split("x"))
     images = view(datasets.load("mini"), count=options.images, size=(height, width)).batch(range(options.images))
-    subjects = {name: metrics.create(name) for name in METRICS}
+    subjects = {name: metrics.create(name) for name in options.metrics.split(",")}
     rivals = {name: attacks.create(name, queries=options.queries) for name in options.attacks.split(",")}
     ratios: dict[tuple[str, str], list[float]] = {}
     forwards: dict[str, list[float]] = {}
@@ -64,10 +65,10 @@ def main() -> None:
         f"{options.images} images of {height} x {width}, {options.queries} queries, one thread, "
         f"torch {torch.__version__}"
     )
-    print(f"{'attack':<16}" + "".join(f"{name:>12}" for name in METRICS))
-    print(f"{'forward, ms':<16}" + "".join(f"{1000 * statistics.median(forwards[name]):>12.2f}" for name in METRICS))
+    print(f"{'attack':<16}" + "".join(f"{name:>12}" for name in subjects))
+    print(f"{'forward, ms':<16}" + "".join(f"{1000 * statistics.median(forwards[name]):>12.2f}" for name in subjects))
     for rival in rivals:
-        print(f"{rival:<16}" + "".join(f"{statistics.median(ratios[name, rival]):>12.2f}" for name in METRICS))
+        print(f"{rival:<16}" + "".join(f"{statistics.median(ratios[name, rival]):>12.2f}" for name in subjects))
 
 
 if __name__ == "__main__":
