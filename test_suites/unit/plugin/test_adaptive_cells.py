@@ -28,6 +28,12 @@ SELECTED = (
     "--iqa-max-queries=30",
     "--iqa-images=2",
 )
+    "--iqa-defense=random-noise",
+    "--iqa-attack=ifgsm",
+    "--iqa-strength=medium",
+    "--iqa-max-queries=30",
+    "--iqa-images=2",
+)
 
 
 @pytest.fixture
