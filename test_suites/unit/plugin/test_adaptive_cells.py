@@ -28,12 +28,6 @@ SELECTED = (
     "--iqa-max-queries=30",
     "--iqa-images=2",
 )
-    "--iqa-defense=random-noise",
-    "--iqa-attack=ifgsm",
-    "--iqa-strength=medium",
-    "--iqa-max-queries=30",
-    "--iqa-images=2",
-)
 
 
 @pytest.fixture
