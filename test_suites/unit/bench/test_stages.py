@@ -19,6 +19,7 @@ from iqa_robustness.attacks.ifgsm import IFGSM
 from iqa_robustness.attacks.square import Square
 from iqa_robustness.bench.devices import Numerics
 from iqa_robustness.bench.pair import Pair, Subject
+from iqa_robustness.bench.scoring_protocol import Scoring
 from iqa_robustness.bench.sources import Clean, Placebo, stored_pixels
 from iqa_robustness.bench.stages import Stages, stored_images
 from iqa_robustness.datasets.base import view
@@ -291,6 +292,35 @@ def test_scores_of_different_images_draw_different_noise(clean: Clean, tmp_path:
     assert (first != other_seed).all()
     nothing = Placebo(clean, np.zeros(3), seed=0)
     assert (stages.scores(pair, nothing, clean, seed=0)["scores"] != first).all()
+
+
+def test_each_purpose_and_protocol_draws_noise_of_its_own(clean: Clean, tmp_path: Path) -> None:
+    pair = pair_of(Noisy())
+    options: list[dict[str, Any]] = [
+        {},
+        {"noise": "selection"},
+        {"noise": "again"},
+        {"scoring": Scoring(draws=2)},
+        {"scoring": Scoring(draws=2), "noise": "selection"},
+        {"scoring": Scoring(draws=3)},
+        {"scoring": Scoring(statistic="highest", draws=3)},
+    ]
+    found = [stages_at(tmp_path).scores(pair, clean, clean, seed=0, **option) for option in options]
+    scores = np.stack([columns["scores"] for columns in found])
+    assert len(np.unique(scores)) == scores.size
+    for columns, option in zip(found[3:], options[3:], strict=True):
+        scoring = option["scoring"]
+        assert columns["draws"].shape == (3, scoring.draws)
+        np.testing.assert_array_equal(columns["scores"], scoring.of(columns["draws"], columns["draws"]))
+
+
+def test_where_nothing_is_random_purpose_and_protocol_make_no_difference(key_of: Callable[..., str]) -> None:
+    clean = images_of(3)
+
+    def stage(**options: Any) -> Callable[[Stages], object]:
+        return lambda stages: stages.scores(pair_of(), clean, clean, seed=0, **options)
+
+    assert len({key_of(stage(**o)) for o in ({}, {"noise": "again"}, {"scoring": Scoring(draws=4)})}) == 1
 
 
 # --- once -----------------------------------------------------------------------------------------------------------

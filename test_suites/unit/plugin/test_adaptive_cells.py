@@ -21,7 +21,13 @@ def test_nonadaptive(pair, cell, gate):
 def test_adaptive(pair, cell, gate):
     gate.verdict(cell, pair)
 """
-SELECTED = ("--iqa-defense=random-noise", "--iqa-attack=ifgsm", "--iqa-strength=medium", "--iqa-max-queries=50")
+SELECTED = (
+    "--iqa-defense=random-noise",
+    "--iqa-attack=ifgsm",
+    "--iqa-strength=medium",
+    "--iqa-max-queries=30",
+    "--iqa-images=2",
+)
 
 
 @pytest.fixture
