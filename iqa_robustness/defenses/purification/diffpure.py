@@ -48,7 +48,7 @@ class DiffPure(Purification):
         a folder of diffusers, `owner/name` in the hub's cache, 256x256_diffusion_uncond.pt of guided-diffusion. In
         the store's keys the digests of its files stand here.
     steps: how much noise: that of timestep `steps` − 1. The bundled model's are those of the published one: 5, 10,
-        20, 30 and 50 steps are noise of 3.4, 5.4, 9.4, 13.4 and 22 of 255.
+        20, 30 and 50 steps are noise of 3.4, 5.6, 9.7, 13.8 and 22 of 255.
     sampler: `ddpm`, which draws on its way back, or `ddim`, which does not.
     evaluations: of the network on the way back, evenly spaced among the steps; None for five, or for all the steps if
         there are fewer or `paper` asks for them.
