@@ -61,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     attack.set_defaults(run=_deferred("iqa_robustness.training.attack", attack.prog))
 
+    diffusion = training.add_parser("diffusion", add_help=False, help="the small diffusion model behind diffpure")
+    diffusion.set_defaults(run=_deferred("iqa_robustness.training.diffusion", diffusion.prog))
+
     for name, module, summary in (
         ("weights", "iqa_robustness.metrics.weights_command", "published weights: list, fetch, verify, where"),
         ("calibrate", "iqa_robustness.training.calibrate", "measure the score range of a metric on images"),

@@ -19,8 +19,8 @@ from iqa_robustness.metrics.base import Metric
 from iqa_robustness.metrics.scoring import Scorer
 from iqa_robustness.streams import Streams
 
-# Noisy copies of an image that a certified defense draws here.
-SAMPLES = 24
+# Noisy copies of an image that a certified defense draws here, and steps back that a diffusion model takes.
+FEW = {"n": 24, "n0": 24, "evaluations": 2}
 # Room that a random window is given, the smallest picture that is tried, and sides for defenses that refuse it.
 _ROOM = 8
 _SMALLEST = (17, 18)
@@ -47,10 +47,11 @@ class DefenseSubject:
         self._least: dict[Defense, int] = {}
 
     def made(self, **parameters: Any) -> Defense:
-        """The defense; a certified one with few samples."""
+        """The defense; a certified one with few samples, one by diffusion with few evaluations of its network."""
         defense = defenses.create(self.reference, **{**self.options, **parameters})
-        counted = {name for name in ("n", "n0") if hasattr(defense, name)}
-        few: dict[str, Any] = dict.fromkeys(counted - set(self.options), SAMPLES)
+        few: dict[str, Any] = {
+            name: count for name, count in FEW.items() if hasattr(defense, name) and name not in self.options
+        }
         return replace(defense, **few)
 
     @cached_property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from iqa_robustness.errors import ConfigurationError, UnknownNameError
@@ -21,9 +22,11 @@ class DefenseEntry(Entry):
     """A registered defense.
 
     kind: `none`, `purification`, `certified` or `training`, as its class declares (a test compares them).
+    library: a module of an optional extra that it cannot do without.
     """
 
     kind: str = "purification"
+    library: str = ""
 
 
 def _composed(parts: Sequence[DefenseEntry]) -> DefenseEntry:
@@ -58,6 +61,12 @@ for _entry in (
         name="diffjpeg",
         target="iqa_robustness.defenses.purification.diffjpeg:DiffJPEG",
         summary="JPEG in floating point, with a slope where it rounds",
+    ),
+    DefenseEntry(
+        name="diffpure",
+        target="iqa_robustness.defenses.purification.diffpure:DiffPure",
+        summary="noise, then reverse diffusion back to the image",
+        library="diffusers",
     ),
     DefenseEntry(
         name="disco",
@@ -190,10 +199,11 @@ def create(name: str, **parameters: Any) -> Defense:
 
 
 def available(name: str) -> bool:
-    """Whether `create(name)` makes a defense that works here: it reads no published weights, or they are present."""
+    """Whether `create(name)` makes a defense that works here: the weights and the library that it needs are present."""
     from iqa_robustness.metrics.weights import available as weights_available
 
-    return weights_available(name)
+    library = registry.resolve(name).library
+    return weights_available(name) and (not library or find_spec(library) is not None)
 
 
 def list() -> tuple[DefenseEntry, ...]:

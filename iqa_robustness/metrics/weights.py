@@ -102,6 +102,13 @@ _ENTRIES = (
         licence="none stated",
     ),
     WeightsEntry(
+        defense="diffpure",
+        variant="256",
+        file="256x256_diffusion_uncond.pt",
+        origin="https://openaipublic.blob.core.windows.net/diffusion/jul-2021/256x256_diffusion_uncond.pt",
+        licence="MIT",
+    ),
+    WeightsEntry(
         defense="disco",
         file="disco_pgd.pth",
         origin="https://drive.google.com/file/d/1kMjqPVmu1xNhmZdPf25BN9JQ0j9LBar5/view",

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from iqa_robustness.defenses.purification.network import NetworkPurification, loaded
 from iqa_robustness.defenses.purification.networks.mprnet import MPRNet
+from iqa_robustness.defenses.purification.networks.padding import lengthened
 from iqa_robustness.metrics.parameter_file import ParameterFile
 from iqa_robustness.metrics.weights import entry_of
 
@@ -38,14 +38,7 @@ class MPRNetDenoising(NetworkPurification[MPRNet]):
 
         def whole(part: Tensor) -> Tensor:
             height, width = part.shape[2:]
-            restored: Tensor = network(_lengthened(part, MPRNet.stride))
+            restored: Tensor = network(lengthened(part, MPRNet.stride))
             return restored[:, :, :height, :width]
 
         return self.in_tiles(whole, images, halo=HALO, multiple=MPRNet.stride)
-
-
-def _lengthened(images: Tensor, multiple: int) -> Tensor:
-    below, right = (-length % multiple for length in images.shape[2:])
-    # What is shorter than its reflection would be repeats its last row or column.
-    reflects = below < images.shape[2] and right < images.shape[3]
-    return F.pad(images, (0, right, 0, below), mode="reflect" if reflects else "replicate")

@@ -104,3 +104,28 @@ def photographs() -> np.ndarray:
     """(4, 96, 128, 3) uint8, cut out of photographs."""
     mini = Mini()
     return np.stack([mini.reference(content)[100:196, 200:328] for content in CONTENTS])
+
+
+@pytest.fixture(scope="session")
+def in_their_names() -> Callable[[Any], dict[str, Tensor]]:
+    """The tensors of a network by `guided_network`, as the checkpoints of guided-diffusion lay them out."""
+    from iqa_robustness.defenses.purification.networks.guided_diffusion import module_names
+
+    def renamed(network: Any) -> dict[str, Tensor]:
+        state, config, found = network.state_dict(), network.config, {}
+        for theirs, ours in module_names(config):
+            for parameter in ("weight", "bias"):
+                name = f"{ours}.{parameter}"
+                if name not in state:
+                    continue
+                value = state[name]
+                if ours.endswith(".to_q"):
+                    each = [state[f"{ours[:-1]}{letter}.{parameter}"] for letter in "qkv"]
+                    heads = len(value) // config["attention_head_dim"]
+                    value = torch.stack([part.unflatten(0, (heads, -1)) for part in each], dim=1).flatten(0, 2)
+                if ".attentions." in ours and value.dim() == 2:
+                    value = value.unsqueeze(2)
+                found[f"{theirs}.{parameter}"] = value
+        return found
+
+    return renamed

@@ -24,7 +24,7 @@ from iqa_robustness.metrics.scoring import Scorer, transformed
 from iqa_robustness.metrics.weights import MANIFEST, entry_of
 from iqa_robustness.store import Key, document_of
 
-NETWORKS = [name for name in defenses.registry.names() if name in MANIFEST]
+NETWORKS = [name for name in defenses.registry.names() if any(not entry.variant for entry in MANIFEST.get(name, ()))]
 CPU = torch.device("cpu")
 
 

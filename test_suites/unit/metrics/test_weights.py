@@ -28,7 +28,7 @@ PUBLISHED = (
     "spaq",
 )
 ATTACKS = ("cadv",)
-DEFENSES = ("disco", "dncnn", "fcn", "ffdnet", "mprnet", "realesrgan")
+DEFENSES = ("diffpure", "disco", "dncnn", "fcn", "ffdnet", "mprnet", "realesrgan")
 
 
 @pytest.fixture(autouse=True)
