@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import time
 from dataclasses import dataclass, replace
 
 from iqa_robustness.attacks.strengths import StrengthTable
@@ -51,6 +53,7 @@ def experiment_of(options: argparse.Namespace) -> Experiment:
             Store(options.iqa_store, read_only=options.iqa_from_store),
             numerics,
             from_store=options.iqa_from_store,
+            progress=_Lines(),
             strengths=StrengthTable.published() if chosen.strengths == "published" else StrengthTable(),
         ),
     )
@@ -62,3 +65,19 @@ def parsed_size(text: str) -> tuple[int, int]:
     if not (rows.isdigit() and columns.isdigit() and int(rows) and int(columns)):
         raise argparse.ArgumentTypeError(f"{text!r} is no HEIGHTxWIDTH in pixels, for one 384x512")
     return int(rows), int(columns)
+
+
+class _Lines:
+    """Says on stderr how far a long stage is, at most once in `PATIENCE` seconds."""
+
+    PATIENCE = 15.0
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Shorter stages add up: what is said is the stage that is going on."""
+        now = time.monotonic()
+        if now - self._said >= self.PATIENCE:
+            self._said = now
+            print(f"{stage}: {done} of {total} images", file=sys.stderr, flush=True)

@@ -17,6 +17,10 @@ from iqa_robustness.reporting.experiment_figures import degradation_figure
 
 # What raises the score of an image that is clearly damaged does harm.
 _BAD = 3
+_LEGEND = """\
+Bias: how much better the defense makes a damaged image look, in per cent of the score range; * where its 95 % interval
+(contents as clusters) leaves out 0. Order lost: of the images that the metric rates below their next milder level, the
+share that it does not behind the defense, level by level."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,9 +81,7 @@ def described(found: Sequence[Harm]) -> str:
     said = [
         aligned(lines, left=3),
         "",
-        "Bias: how much better the defense makes a damaged image look, in per cent of the score range; * where the 95 %",
-        "interval (contents as clusters) leaves out 0. Order lost: of the images that the metric rates below their next",
-        "milder level, the share that it does not behind the defense, level by level.",
+        _LEGEND,
         f"Rated better at level {_BAD} or above, beyond doubt: {_listed(raised)}",
     ]
     return "\n".join(said)
