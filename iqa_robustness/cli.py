@@ -68,6 +68,12 @@ def _parser() -> argparse.ArgumentParser:
         ("weights", "iqa_robustness.metrics.weights_command", "published weights: list, fetch, verify, where"),
         ("calibrate", "iqa_robustness.training.calibrate", "measure the score range of a metric on images"),
         ("align", "iqa_robustness.bench.align_command", "solve for the strengths of an attack at a stated visibility"),
+        ("detect", "iqa_robustness.reporting.detect_command", "which attacks a detector sees: AUC, rates, ROC curves"),
+        (
+            "degradations",
+            "iqa_robustness.reporting.degradations_command",
+            "what defenses make of images that are truly bad",
+        ),
         ("qualify", "iqa_robustness.conformance.command", "check a metric, an attack or a defense, your own too"),
     ):
         command = commands.add_parser(name, add_help=False, help=summary)

@@ -15,6 +15,7 @@ from iqa_robustness import attacks, datasets, metrics
 from iqa_robustness.attacks.objectives import LOWER, RAISE
 from iqa_robustness.attacks.strengths import StrengthRow, StrengthTable
 from iqa_robustness.bench.align import TARGETS, align
+from iqa_robustness.bench.experiment import parsed_size
 from iqa_robustness.bench.sources import Clean
 from iqa_robustness.datasets.base import view
 from iqa_robustness.errors import ConfigurationError
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--iqa-metric", required=True, metavar="NAME", help="the metric that is attacked")
     parser.add_argument("--iqa-dataset", default="mini", help="images: mini (bundled), folder:PATH")
     parser.add_argument("--images", type=int, default=20, help="how many, spread over contents and scores [20]")
-    parser.add_argument("--size", type=_size, default=(192, 256), metavar="HxW", help="pixels [192x256]")
+    parser.add_argument("--size", type=parsed_size, default=(192, 256), metavar="HxW", help="pixels [192x256]")
     parser.add_argument("--target", choices=[*TARGETS], default="", help="measure of visibility [the attack's own]")
     parser.add_argument(
         "--grid", type=_values, default=(), metavar="A,B,…", help="values of the parameter to begin with"
@@ -120,10 +121,3 @@ def _values(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers, for one 0.01,0.02") from None
-
-
-def _size(text: str) -> tuple[int, int]:
-    rows, _, columns = text.partition("x")
-    if not (rows.isdigit() and columns.isdigit() and int(rows) and int(columns)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no HEIGHTxWIDTH in pixels, for one 384x512")
-    return int(rows), int(columns)

@@ -19,9 +19,9 @@ Patterns = tuple[str, ...]
 _PIECE = re.compile(r"""(?:'[^']*'|"[^"]*"|[^,])+""")
 # Which kinds of defense a scenario is about.
 KINDS = {
-    "clean": ("none", "purification", "certified", "training"),
-    "nonadaptive": ("none", "purification", "training"),
-    "adaptive": ("purification", "certified", "training"),
+    "clean": ("none", "purification", "detection", "certified", "training"),
+    "nonadaptive": ("none", "purification", "detection", "training"),
+    "adaptive": ("purification", "detection", "certified", "training"),
     "certified": ("certified",),
     "transfer": ("none", "purification", "training"),
 }

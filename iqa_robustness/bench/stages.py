@@ -1,6 +1,6 @@
 """The steps a cell is made of, each computed once and shared by all cells that need it.
 
-trained(metric, attack) ──▶ adversarial(metric, attack) ──▶ scores(pair, its images) ─┐
+trained(metric, attack) ──▶ adversarial(metric, attack) ──▶ scores(pair, its images) ─┐ (and suspicions)
 scores(pair, clean) · scores(pair, placebo) · scores(pair, either, encoded) ──────────┴──▶ the cell's record
 """
 
@@ -25,12 +25,13 @@ from iqa_robustness.attacks.trained import TrainedAttack
 from iqa_robustness.bench.attack_training import AttackTraining, artefact_of
 from iqa_robustness.bench.cost import Meter
 from iqa_robustness.bench.devices import Numerics
-from iqa_robustness.bench.pair import Pair
+from iqa_robustness.bench.pair import Pair, Subject
 from iqa_robustness.bench.scoring_protocol import ONE_SHOT, Scoring
 from iqa_robustness.bench.sources import Clean, ImageTar, Source, Stored
 from iqa_robustness.datasets.base import View, view
 from iqa_robustness.defenses.base import PurifiedMetric
 from iqa_robustness.defenses.certified.smoothing import SmoothedMetric
+from iqa_robustness.defenses.detectors.base import Detector, Suspicion
 from iqa_robustness.errors import MissingCellError
 from iqa_robustness.metrics.base import Metric
 from iqa_robustness.metrics.scoring import Scorer, transformed
@@ -166,6 +167,32 @@ class Stages:
         found = self.store.get(self._scores_key(pair, clean, clean, seed, _repeated(pair, scoring)))
         return dict(found.volatile.get("cost", {})) if found is not None else {}
 
+    def suspicions(self, detector: Detector, subject: Subject, source: Source, clean: Clean, *, seed: int) -> Columns:
+        """What a detector thinks of some images. Columns: suspicion (N,), larger where an attack is more likely."""
+        document = {
+            "stage": "suspicions",
+            "schema": 1,
+            "detector": document_of(detector),
+            "target": {"metric": subject.document},
+            "images": source.document,
+            "clean": clean.document,
+            "seed": seed,
+            "numerics": self.numerics.document,
+        }
+        label = f"{detector.name} of {subject.name}"
+
+        def compute(key: Key) -> dict[str, bytes | Path]:
+            scorer = Scorer(metric=Suspicion(subject.metric, detector), micro_batch=self.numerics.micro_batch)
+            found: list[Columns] = []
+            for rows in self._chunks(source, label):
+                images = self._on_device(source.batch(rows))
+                streams = Streams(f"{key.digest}/{seed}", [source.ids[r] for r in rows], device=self.numerics.device)
+                references = self._references(subject.metric, clean, rows)
+                found.append({"suspicion": _array(scorer.scores(images, streams=streams, references=references))})
+            return {_VALUES: _pack(_joined(found))}
+
+        return _unpack(self._stage(label, Key(document), compute))
+
     def values(self, entry: Entry) -> Columns:
         """The columns of an adversarial stage."""
         return _unpack(entry)
@@ -273,13 +300,15 @@ class Stages:
             for name in ("scores", "lower", "upper", "radius", "abstained", "draws"):
                 columns[name] = _array(getattr(found, name))
             return columns
+        scored: Metric = guarded
         if isinstance(guarded, PurifiedMetric):
+            scored = guarded.metric
             with meter.step("purify"):
                 images = transformed(guarded.purified, images, size=size, streams=streams)
             if pair.defense.keeps_geometry:
                 columns["ssim_purified"] = _array(ssim(originals, images))
                 columns["psnr_purified"] = _array(psnr(originals, images))
-        scorer = Scorer(metric=guarded.metric, micro_batch=size)
+        scorer = Scorer(metric=scored, micro_batch=size)
         with meter.step("forward"):
             scores = scorer.scores(images, streams=streams, references=references)
         columns["scores"] = _array(scores)

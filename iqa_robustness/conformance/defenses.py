@@ -16,7 +16,7 @@ from iqa_robustness.conformance.defense_scores import any_size, certificates, ra
 from iqa_robustness.conformance.defense_subject import DefenseSubject
 from iqa_robustness.defenses.base import DefendedMetric
 
-KINDS = ("none", "purification", "certified", "training")
+KINDS = ("none", "purification", "detection", "certified", "training")
 FACTS = ("score_range", "higher_is_better", "access", "version")
 
 

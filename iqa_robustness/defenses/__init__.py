@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from iqa_robustness.errors import ConfigurationError, UnknownNameError
-from iqa_robustness.registry import Entry, Registry
+from iqa_robustness.registry import Entry, Family, Registry
 
 if TYPE_CHECKING:
     from iqa_robustness.defenses.base import Defense
@@ -21,7 +21,7 @@ __all__ = ["DefenseEntry", "available", "create", "list", "registry"]
 class DefenseEntry(Entry):
     """A registered defense.
 
-    kind: `none`, `purification`, `certified` or `training`, as its class declares (a test compares them).
+    kind: `none`, `purification`, `detection`, `certified` or `training`, as its class declares (a test compares them).
     library: a module of an optional extra that it cannot do without.
     """
 
@@ -36,7 +36,7 @@ def _composed(parts: Sequence[DefenseEntry]) -> DefenseEntry:
         if part.kind != "purification":
             raise ConfigurationError(
                 f"{name!r}: {part.name} is no purification (its kind is {part.kind})",
-                fix="compose purifications only, no certified or trained defense, and leave `none` out",
+                fix="compose purifications only, no certified, detecting or trained defense, and leave `none` out",
             )
     return DefenseEntry(
         name=name,
@@ -56,6 +56,12 @@ for _entry in (
         name="crop",
         target="iqa_robustness.defenses.purification.crop:Crop",
         summary="a random square window, which is what the metric is given",
+    ),
+    DefenseEntry(
+        name="detect-then-purify",
+        target="iqa_robustness.defenses.detect_then_purify:DetectThenPurify",
+        summary="purify (jpeg) only what a detector suspects (feature-squeezing)",
+        kind="detection",
     ),
     DefenseEntry(
         name="diffjpeg",
@@ -167,13 +173,25 @@ for _entry in (
     ),
 ):
     registry.register(_entry)
+registry.register_family(
+    Family(
+        entry=DefenseEntry(
+            name="detect-then-purify",
+            target="iqa_robustness.defenses.detect_then_purify:expressed",
+            summary="DETECTOR:PURIFICATION, the named ones: detect-then-purify:score-change:flip:jpeg",
+            kind="detection",
+        ),
+        catalogue="iqa_robustness.defenses.detectors.expressions",
+    )
+)
 
 
 def create(name: str, **parameters: Any) -> Defense:
     """A defense with its default or own parameters.
 
     Args:
-        name: a registered name, `package.module:Class`, or purifications joined by `+`, the first applied first.
+        name: a registered name, `package.module:Class`, purifications joined by `+`, the first applied first, or
+            `detect-then-purify:DETECTOR:PURIFICATION`.
         parameters: fields of the defense. (Parts that are joined have their defaults; for others, give their
             instances to `purification.composition.Composition`.)
 
@@ -184,6 +202,9 @@ def create(name: str, **parameters: Any) -> Defense:
     from iqa_robustness.defenses.base import Defense
 
     kind = registry.load(name)
+    if registry.family(name) is not None:
+        made: Defense = kind(**parameters)
+        return made
     if not (isinstance(kind, type) and issubclass(kind, Defense)):
         raise ConfigurationError(f"{name!r} is no defense", fix="subclass iqa_robustness.defenses.base.Purification")
     joined = registry.resolve(name).name.split("+")

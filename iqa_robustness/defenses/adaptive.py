@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from iqa_robustness.defenses.base import Defense, Purification
+from iqa_robustness.defenses.detect_then_purify import DetectThenPurify
 
 
 def attack_protocol(defense: Defense, *, draws: int, white_box: bool, stochastic_metric: bool = False) -> str:
     """The protocol of an attack on a defended metric, for records and reports.
 
     `direct`: plain gradients or queries. `bpda-identity`, `bpda-diffjpeg`: the defense is applied as it is, its slope
-    is the named surrogate's, in a composition those of all its parts. `eot-8`: every value and gradient is the mean
+    is the named surrogate's, in a composition those of all its parts. `bpda-branch-taken`: a decision whether to purify
+    is taken as it is, the slope is that of what was decided. `eot-8`: every value and gradient is the mean
     over 8 fresh draws. They are joined by `+`.
 
     Args:
@@ -19,7 +21,7 @@ def attack_protocol(defense: Defense, *, draws: int, white_box: bool, stochastic
         stochastic_metric: the metric itself draws.
     """
     parts = []
-    if white_box and isinstance(defense, Purification) and not defense.differentiable:
+    if white_box and isinstance(defense, Purification | DetectThenPurify) and not defense.differentiable:
         parts += [f"bpda-{name}" for name in defense.surrogate_name.split("+")]
     if defense.stochastic or stochastic_metric:
         parts.append(f"eot-{draws}")

@@ -15,7 +15,7 @@ from iqa_robustness.errors import CapabilityError, DefenseContractError, IqaRobu
 from iqa_robustness.metrics.base import Metric, MetricSpec
 from iqa_robustness.streams import Streams
 
-DefenseKind = Literal["none", "purification", "certified", "training"]
+DefenseKind = Literal["none", "purification", "detection", "certified", "training"]
 
 
 @dataclass(frozen=True, kw_only=True)
