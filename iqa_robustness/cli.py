@@ -61,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     attack.set_defaults(run=_deferred("iqa_robustness.training.attack", attack.prog))
 
+    defense = training.add_parser("defense", add_help=False, help="fcn, on images that an attack made")
+    defense.set_defaults(run=_deferred("iqa_robustness.training.defense", defense.prog))
+
     for name, module, summary in (
         ("weights", "iqa_robustness.metrics.weights_command", "published weights: list, fetch, verify, where"),
         ("calibrate", "iqa_robustness.training.calibrate", "measure the score range of a metric on images"),
