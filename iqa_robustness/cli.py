@@ -64,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     diffusion = training.add_parser("diffusion", add_help=False, help="the small diffusion model behind diffpure")
     diffusion.set_defaults(run=_deferred("iqa_robustness.training.diffusion", diffusion.prog))
 
+    defense = training.add_parser("defense", add_help=False, help="fcn, on images that an attack made")
+    defense.set_defaults(run=_deferred("iqa_robustness.training.defense", defense.prog))
+
     for name, module, summary in (
         ("weights", "iqa_robustness.metrics.weights_command", "published weights: list, fetch, verify, where"),
         ("calibrate", "iqa_robustness.training.calibrate", "measure the score range of a metric on images"),

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from iqa_robustness.bench.applicable import check_applicable
 from iqa_robustness.bench.cell import Cell
-from iqa_robustness.bench.runners.local import LocalRunner, check_applicable
+from iqa_robustness.bench.runners.local import LocalRunner
 from iqa_robustness.bench.sources import Source
 from iqa_robustness.bench.stages import stored_images
 from iqa_robustness.defenses.detectors.base import Detector
@@ -58,7 +59,7 @@ def detections(
     for cell in cells:
         pair = runner.pair(cell)
         clean = runner.clean(cell)
-        check_applicable(cell, pair, has_references=clean.view.has_references)
+        check_applicable(cell, pair, pair, has_references=clean.view.has_references)
         every = clean if cell.images is None else runner.clean(replace(cell, images=max(cell.images, CLEAN_IMAGES)))
         entry = runner.adversarial(cell, pair)
         found = runner.stages.values(entry)
