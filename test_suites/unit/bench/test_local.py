@@ -345,6 +345,7 @@ CHANGES = [
     {"scenario": "adaptive"},
     {"goal": "lower"},
     {"dataset": "ladder"},
+    {"source": f"{PLANTED}Vulnerable/flip"},
     {"images": 4},
     {"size": (64, 64)},
     {"max_forwards": 50},
