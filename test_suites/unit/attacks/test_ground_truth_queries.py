@@ -30,7 +30,7 @@ LEAST = {
     10_000: {
         "nes": {"linear": 0.6, "quadratic": 0.55, "blur": 0.51},
         "parsimonious": {"linear": 0.99, "quadratic": 0.81, "blur": 0.99},
-        "square": {"linear": 0.75, "quadratic": 0.46, "blur": 0.6},
+        "square": {"linear": 0.76, "quadratic": 0.47, "blur": 0.3},
     },
 }
 
