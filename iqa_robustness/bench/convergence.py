@@ -64,7 +64,7 @@ def convergence(candidate: Candidate, cell: Cell, pair: Pair, clean: Clean, stag
         clean: a few of the cell's images.
 
     Returns:
-        JSON for the record: `what`, `wants`, the store digest of the doubled attack, its draws, each image's `gains`
+        JSON for the record: `what`, `wants`, the store digest of the doubled attack's images, each one's `gains`
         and `doubled` gains in per cent of the range, towards the goal and from fresh noise, and `contents`.
     """
     spec = pair.subject.metric.spec

@@ -106,6 +106,17 @@ def test_estimates_are_those_of_the_measures(higher: bool, make_record: MakeReco
     assert found == pytest.approx(expected)
 
 
+def test_the_noise_floor_is_the_d_score_of_clean_images_scored_twice(make_record: MakeRecord) -> None:
+    again = np.linspace(22, 79, 60)
+    record = noisy(make_record, defended_clean_again=again, score_range=(0.0, 50.0))
+    found = measure(record)["d_score_noise"]
+    assert found.value == pytest.approx(d_score(record.scores("defended_clean"), again, diam=50))
+    assert found.interval.low > 0
+    # Nothing random, nothing computed: no noise, and no doubt about it.
+    still = measure(noisy(make_record))["d_score_noise"]
+    assert (still.value, still.interval.low, still.interval.high) == (0.0, 0.0, 0.0)
+
+
 def test_an_interval_is_over_contents_not_images(make_record: MakeRecord) -> None:
     record = noisy(make_record, contents=12)
     found = measure(record)

@@ -57,6 +57,21 @@ def test_a_budget_of_pixels_is_the_attacks_own_business(make_record: MakeRecord)
     assert invalid_reasons(make_record(restriction="l0", limit=10.0, linf=1.0)) == []
 
 
+def test_the_judged_images_of_an_adaptive_cell_are_held_to_the_budget_of_whoever_made_them(
+    make_record: MakeRecord,
+) -> None:
+    queried = share(12)
+    sources = np.where(queried, "queried", "adaptive")
+    own, other = {"restriction": "ssim", "limit": 0.1}, {"restriction": "linf", "limit": 4 / 255}
+    facts = {"scenario": "adaptive", "worst_source": sources, **own, "ssim": np.where(queried, 0.5, 0.95)}
+    for level, valid in ((4, True), (5, False)):
+        record = make_record(**facts, linf=np.where(queried, level, 90) / 255)
+        record.meta["sources"] = {"adaptive": own, "queried": other}
+        reasons = invalid_reasons(record)
+        assert (reasons == []) is valid
+        assert valid or reasons[0].startswith("20% of the adversarial images are outside the budget: 0.019608 in l∞")
+
+
 # --- the proof ------------------------------------------------------------------------------------------------------
 
 
