@@ -341,6 +341,7 @@ CHANGES = [
     {"attack": "square"},
     {"strength": "weak"},
     {"scenario": "adaptive"},
+    {"scenario": "transfer", "source": f"{PLANTED}Robust/flip"},
     {"goal": "lower"},
     {"dataset": "ladder"},
     {"images": 4},
