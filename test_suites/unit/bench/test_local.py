@@ -343,6 +343,7 @@ CHANGES = [
     {"attack": "square"},
     {"strength": "weak"},
     {"scenario": "adaptive"},
+    {"scenario": "transfer", "source": f"{PLANTED}Robust/flip"},
     {"goal": "lower"},
     {"dataset": "ladder"},
     {"source": f"{PLANTED}Vulnerable/flip"},
