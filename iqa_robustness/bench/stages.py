@@ -24,13 +24,15 @@ from iqa_robustness.attacks.objectives import LOWER, RAISE
 from iqa_robustness.attacks.trained import TrainedAttack
 from iqa_robustness.bench.attack_training import AttackTraining, artefact_of
 from iqa_robustness.bench.devices import Numerics
+from iqa_robustness.bench.leakage import share_contents
 from iqa_robustness.bench.pair import Pair, Subject
 from iqa_robustness.bench.sources import Clean, ImageTar, Source, Stored
 from iqa_robustness.datasets.base import View, view
 from iqa_robustness.defenses.base import PurifiedMetric
 from iqa_robustness.defenses.certified.smoothing import SmoothedMetric
+from iqa_robustness.defenses.detect_then_purify import DetectThenPurify
 from iqa_robustness.defenses.detectors.base import Detector, Suspicion
-from iqa_robustness.errors import MissingCellError
+from iqa_robustness.errors import ConfigurationError, MissingCellError, Where
 from iqa_robustness.metrics.base import Metric
 from iqa_robustness.metrics.scoring import Scorer, transformed
 from iqa_robustness.similarity import l2, linf, psnr, ssim
@@ -133,7 +135,12 @@ class Stages:
 
         Columns: scores; ssim_purified, psnr_purified (against the clean image, NaN where pixels do not correspond);
         for certified defenses lower, upper, radius, abstained, draws (N, n).
+
+        Raises:
+            ConfigurationError: the defense would choose its threshold on the images that it is judged on.
         """
+        if isinstance(pair.defense, DetectThenPurify):
+            _refuse_leakage(pair.defense, clean)
         document = {
             "stage": "scores",
             "schema": 1,
@@ -290,6 +297,15 @@ class Stages:
 
     def _on_device(self, images: Tensor) -> Tensor:
         return images.to(self.numerics.device)
+
+
+def _refuse_leakage(defense: DetectThenPurify, judged: Clean) -> None:
+    if defense.threshold is None and share_contents(datasets.load(defense.dataset), judged.view):
+        raise ConfigurationError(
+            f"{defense.name} would choose its threshold on the images that it is judged on",
+            where=Where(defense=defense.name, dataset=defense.dataset),
+            fix="choose it on another data set (leaves needs no files), give a threshold, or judge on another one",
+        )
 
 
 def stored_images(entry: Entry, clean: Clean) -> Stored:
