@@ -10,10 +10,11 @@ import numpy as np
 
 from iqa_robustness.attacks.base import Attack
 from iqa_robustness.bench.cell import Cell
+from iqa_robustness.bench.columns import Columns
 from iqa_robustness.bench.pair import Pair
 from iqa_robustness.bench.scoring_protocol import Scoring
 from iqa_robustness.bench.sources import Clean, Picked, Source
-from iqa_robustness.bench.stages import Columns, Stages, stored_images
+from iqa_robustness.bench.stages import Stages, stored_images
 from iqa_robustness.defenses.certified.smoothing import Smoothing
 from iqa_robustness.store import Entry, document_of
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from iqa_robustness.attacks.objectives import LOWER, RAISE
 from iqa_robustness.attacks.trained import TrainedAttack, TrainingProgress
 from iqa_robustness.bench.devices import Numerics
+from iqa_robustness.bench.leakage import share_contents
 from iqa_robustness.bench.pair import Pair
 from iqa_robustness.bench.sources import Clean
 from iqa_robustness.datasets.base import View
@@ -66,14 +67,10 @@ class AttackTraining:
 
     def refuse_leakage(self, judged: Clean) -> None:
         """Raise ConfigurationError when contents are both learned from and attacked."""
-        seen, shown = self.images, judged.view
-        shared = {item.content for item in seen.items} & {item.content for item in shown.items}
-        # Folders may use one name for two scenes; the bundled sets are made of one collection of photographs.
-        bundled = ":" not in seen.name and ":" not in shown.name
-        if shared and (bundled or seen.base.digest == shown.base.digest):
+        if share_contents(self.images, judged.view):
             raise ConfigurationError(
                 f"{self.attack.name} would be trained on the images that it is judged on",
-                where=Where(attack=self.attack.name, dataset=seen.name),
+                where=Where(attack=self.attack.name, dataset=self.images.name),
                 fix="train it on another data set (leaves needs no files), or attack another one",
             )
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import safetensors.numpy
 from torch import Tensor
 
 from iqa_robustness import datasets
@@ -23,24 +22,24 @@ from iqa_robustness.attacks.base import Attack
 from iqa_robustness.attacks.objectives import LOWER, RAISE
 from iqa_robustness.attacks.trained import TrainedAttack
 from iqa_robustness.bench.attack_training import AttackTraining, artefact_of
+from iqa_robustness.bench.columns import VALUES, Columns, array, joined, mean_trace, packed, unpacked
 from iqa_robustness.bench.cost import Meter
 from iqa_robustness.bench.devices import Numerics
+from iqa_robustness.bench.leakage import share_contents
 from iqa_robustness.bench.pair import Pair, Subject
 from iqa_robustness.bench.scoring_protocol import ONE_SHOT, Scoring
 from iqa_robustness.bench.sources import Clean, ImageTar, Source, Stored
 from iqa_robustness.datasets.base import View, view
 from iqa_robustness.defenses.base import PurifiedMetric
 from iqa_robustness.defenses.certified.smoothing import SmoothedMetric
+from iqa_robustness.defenses.detect_then_purify import DetectThenPurify
 from iqa_robustness.defenses.detectors.base import Detector, Suspicion
-from iqa_robustness.errors import MissingCellError
+from iqa_robustness.errors import ConfigurationError, MissingCellError, Where
 from iqa_robustness.metrics.base import Metric
 from iqa_robustness.metrics.scoring import Scorer, transformed
 from iqa_robustness.similarity import l2, linf, psnr, ssim
 from iqa_robustness.store import Entry, Key, Store, document_of
 from iqa_robustness.streams import Streams
-
-Columns = dict[str, np.ndarray]
-_VALUES = "values.safetensors"
 
 
 class Progress(Protocol):
@@ -146,7 +145,12 @@ class Stages:
             seed: of the noise.
             scoring: statistic and number of draws of a random pair; certified defenses have their own.
             noise: what the scores are for: each purpose has noise of its own.
+
+        Raises:
+            ConfigurationError: the defense would choose its threshold on the images that it is judged on.
         """
+        if isinstance(pair.defense, DetectThenPurify):
+            _refuse_leakage(pair.defense, clean)
         repeated = _repeated(pair, scoring)
         meter = Meter(self.numerics.device, self.numerics.micro_batch)
 
@@ -157,10 +161,10 @@ class Stages:
                 streams = Streams(f"{key.digest}/{seed}", [source.ids[r] for r in rows], device=self.numerics.device)
                 references = self._references(pair.subject.metric, clean, rows)
                 parts.append(self._scored(pair, images, originals, streams, references, repeated, meter))
-            return {_VALUES: _pack(_joined(parts))}
+            return {VALUES: packed(joined(parts))}
 
         key = self._scores_key(pair, source, clean, seed, repeated, noise)
-        return _unpack(self._stage(f"scores of {pair.subject.name}", key, compute, meter=meter))
+        return unpacked(self._stage(f"scores of {pair.subject.name}", key, compute, meter=meter))
 
     def cost(self, pair: Pair, clean: Clean, *, seed: int, scoring: Scoring = ONE_SHOT) -> dict[str, Any]:
         """What scoring the clean images cost where it was done, as `Meter.document`; empty where nobody measured it."""
@@ -188,14 +192,14 @@ class Stages:
                 images = self._on_device(source.batch(rows))
                 streams = Streams(f"{key.digest}/{seed}", [source.ids[r] for r in rows], device=self.numerics.device)
                 references = self._references(subject.metric, clean, rows)
-                found.append({"suspicion": _array(scorer.scores(images, streams=streams, references=references))})
-            return {_VALUES: _pack(_joined(found))}
+                found.append({"suspicion": array(scorer.scores(images, streams=streams, references=references))})
+            return {VALUES: packed(joined(found))}
 
-        return _unpack(self._stage(label, Key(document), compute))
+        return unpacked(self._stage(label, Key(document), compute))
 
     def values(self, entry: Entry) -> Columns:
         """The columns of an adversarial stage."""
-        return _unpack(entry)
+        return unpacked(entry)
 
     @cached_property
     def _training_images(self) -> Callable[[str, tuple[int, int]], View]:
@@ -244,22 +248,22 @@ class Stages:
                     traces.append((attacked, result.trace))
                 parts.append(
                     {
-                        **({} if result.entrants is None else {"entrant": _array(result.entrants)}),
-                        "clean_values": _array(result.clean_values),
-                        "values": _array(result.values),
-                        "forwards": _array(result.forwards),
-                        "backwards": _array(result.backwards),
-                        "gradient_finite": _array(result.gradient_finite),
-                        "gradient_nonzero": _array(result.gradient_nonzero),
-                        "responded": _array(result.responded),
-                        "ssim": _array(ssim(result.clean, result.images)),
-                        "psnr": _array(psnr(result.clean, result.images)),
-                        "linf": _array(linf(result.clean, result.images)),
-                        "l2": _array(l2(result.clean, result.images)),
+                        **({} if result.entrants is None else {"entrant": array(result.entrants)}),
+                        "clean_values": array(result.clean_values),
+                        "values": array(result.values),
+                        "forwards": array(result.forwards),
+                        "backwards": array(result.backwards),
+                        "gradient_finite": array(result.gradient_finite),
+                        "gradient_nonzero": array(result.gradient_nonzero),
+                        "responded": array(result.responded),
+                        "ssim": array(ssim(result.clean, result.images)),
+                        "psnr": array(psnr(result.clean, result.images)),
+                        "linf": array(linf(result.clean, result.images)),
+                        "l2": array(l2(result.clean, result.images)),
                     }
                 )
-            columns = {**_joined(parts), "trace": _mean_trace(traces)}
-            return {_VALUES: _pack(columns), "images.tar": tar.close()}
+            columns = {**joined(parts), "trace": mean_trace(traces)}
+            return {VALUES: packed(columns), "images.tar": tar.close()}
         except BaseException:
             tar.close()
             shutil.rmtree(scratch, ignore_errors=True)
@@ -298,7 +302,7 @@ class Stages:
             with meter.step("forward"):
                 found = guarded.certify(images, streams=streams, micro_batch=size, references=references)
             for name in ("scores", "lower", "upper", "radius", "abstained", "draws"):
-                columns[name] = _array(getattr(found, name))
+                columns[name] = array(getattr(found, name))
             return columns
         scored: Metric = guarded
         if isinstance(guarded, PurifiedMetric):
@@ -306,12 +310,12 @@ class Stages:
             with meter.step("purify"):
                 images = transformed(guarded.purified, images, size=size, streams=streams)
             if pair.defense.keeps_geometry:
-                columns["ssim_purified"] = _array(ssim(originals, images))
-                columns["psnr_purified"] = _array(psnr(originals, images))
+                columns["ssim_purified"] = array(ssim(originals, images))
+                columns["psnr_purified"] = array(psnr(originals, images))
         scorer = Scorer(metric=scored, micro_batch=size)
         with meter.step("forward"):
             scores = scorer.scores(images, streams=streams, references=references)
-        columns["scores"] = _array(scores)
+        columns["scores"] = array(scores)
         return columns
 
     def _stage(
@@ -354,6 +358,15 @@ class Stages:
         return images.to(self.numerics.device)
 
 
+def _refuse_leakage(defense: DetectThenPurify, judged: Clean) -> None:
+    if defense.threshold is None and share_contents(datasets.load(defense.dataset), judged.view):
+        raise ConfigurationError(
+            f"{defense.name} would choose its threshold on the images that it is judged on",
+            where=Where(defense=defense.name, dataset=defense.dataset),
+            fix="choose it on another data set (leaves needs no files), give a threshold, or judge on another one",
+        )
+
+
 def stored_images(entry: Entry, clean: Clean) -> Stored:
     """The images of an adversarial stage, in the clean images' order."""
     return Stored(entry, clean.ids)
@@ -362,27 +375,3 @@ def stored_images(entry: Entry, clean: Clean) -> Stored:
 def _repeated(pair: Pair, scoring: Scoring) -> Scoring:
     """What is asked for where something is random; certified defenses repeat by themselves."""
     return scoring if pair.guarded.spec.stochastic and pair.defense.kind != "certified" else ONE_SHOT
-
-
-def _array(values: Tensor) -> np.ndarray:
-    array: np.ndarray = values.detach().cpu().numpy()
-    return array.astype(np.float64) if array.dtype == np.float32 else array
-
-
-def _joined(parts: list[Columns]) -> Columns:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _mean_trace(traces: list[tuple[int, tuple[float, ...]]]) -> np.ndarray:
-    """Mean over images of traces that are means over chunks; cut to the shortest where images stopped early."""
-    length = min((len(trace) for _, trace in traces), default=0)
-    total = sum(count for count, _ in traces)
-    return sum((count / total) * np.asarray(trace[:length], np.float64) for count, trace in traces) + np.zeros(length)
-
-
-def _pack(columns: Columns) -> bytes:
-    return safetensors.numpy.save({name: np.ascontiguousarray(values) for name, values in columns.items()})
-
-
-def _unpack(entry: Entry) -> Columns:
-    return safetensors.numpy.load(entry.read(_VALUES))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from iqa_robustness.bench.adaptive import ADAPTIVE, QUERIED, TRANSFERRED
-from iqa_robustness.bench.stages import Columns
+from iqa_robustness.bench.columns import Columns
 
 _NOT_ATTACKED = ("attacked", "defended_attacked", "placebo", "ssim", "psnr", "linf", "l2", "radius")
 _NOT_ENCODED = ("clean_jpeg", "attacked_jpeg", "clean_resize", "attacked_resize")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from iqa_robustness import defenses
@@ -15,8 +15,8 @@ from iqa_robustness.errors import ConfigurationError, UnknownNameError
 from iqa_robustness.reporting.columns import Row, aligned, spread, write_rows
 from iqa_robustness.reporting.experiment_figures import degradation_figure
 
-# What raises the score of an image that is clearly damaged does harm.
-_BAD = 3
+# To rate an image better that is clearly damaged does harm; a per cent of the range is not worth a word.
+_BAD, _HARMFUL = 3, 1.0
 _LEGEND = """\
 Bias: how much better the defense makes a damaged image look, in per cent of the score range; * where its 95 % interval
 (contents as clusters) leaves out 0. Order lost: of the images that the metric rates below their next milder level, the
@@ -77,12 +77,16 @@ def described(found: Sequence[Harm]) -> str:
     lines = [("metric", "defense", "degradation", *(f"level {level}" for level in levels), "order lost, %")]
     for names, line in rows.items():
         lines.append((*names, *(_spoken_bias(one) for one in line), " ".join(_spoken_loss(one) for one in line)))
-    raised = [names for names, line in rows.items() if any(one.level >= _BAD and one.bias.low > 0 for one in line)]
+    raised = {
+        names: max(one.bias.value for one in line if one.level >= _BAD)
+        for names, line in rows.items()
+        if any(one.level >= _BAD and one.bias.low > _HARMFUL for one in line)
+    }
     said = [
         aligned(lines, left=3),
         "",
         _LEGEND,
-        f"Rated better at level {_BAD} or above, beyond doubt: {_listed(raised)}",
+        f"Rated better at level {_BAD} or above, by more than {_HARMFUL:g} % beyond doubt: {_listed(raised)}",
     ]
     return "\n".join(said)
 
@@ -112,5 +116,8 @@ def _spoken_loss(one: Harm) -> str:
     return f"{'–' if math.isnan(one.lost) else f'{100 * one.lost:.0f}':>3}"
 
 
-def _listed(rows: Sequence[tuple[str, str, str]]) -> str:
-    return "; ".join(f"{degradation} by {defense} ({metric})" for metric, defense, degradation in rows) or "nothing"
+def _listed(raised: Mapping[tuple[str, str, str], float]) -> str:
+    """The worst first."""
+    worst = sorted(raised.items(), key=lambda found: -found[1])
+    said = [f"{degradation} by {defense} ({metric}, {bias:+.1f} %)" for (metric, defense, degradation), bias in worst]
+    return "; ".join(said) or "nothing"

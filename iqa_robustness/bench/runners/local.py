@@ -18,13 +18,14 @@ from iqa_robustness.attacks.trained import TrainedAttack
 from iqa_robustness.bench.adaptive import ADAPTIVE, QUERIED, TRANSFERRED, Search, Worst, choosing
 from iqa_robustness.bench.applicable import check_applicable
 from iqa_robustness.bench.cell import BLACK_BOX, Cell
+from iqa_robustness.bench.columns import Columns
 from iqa_robustness.bench.convergence import CONVERGENCE_IMAGES, convergence
 from iqa_robustness.bench.devices import Numerics
 from iqa_robustness.bench.pair import Pair, Subject
 from iqa_robustness.bench.proof import PROOF_IMAGES, prove
 from iqa_robustness.bench.scoring_protocol import Scoring, scoring_name, scorings
 from iqa_robustness.bench.sources import Clean, Placebo, Source, stored_pixels
-from iqa_robustness.bench.stages import Columns, Progress, Stages, no_progress
+from iqa_robustness.bench.stages import Progress, Stages, no_progress
 from iqa_robustness.bench.survival import documents, encoded_scores, is_measured
 from iqa_robustness.bench.tables import draws_table, images_table
 from iqa_robustness.datasets.base import View, view

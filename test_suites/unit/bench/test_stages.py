@@ -239,13 +239,6 @@ def test_the_trace_is_the_mean_over_all_images_not_over_chunks(clean: Clean, tmp
     assert trace == pytest.approx(whole, rel=1e-6)
 
 
-def test_traces_of_unequal_length_are_cut_to_the_shortest() -> None:
-    from iqa_robustness.bench.stages import _mean_trace
-
-    assert _mean_trace([(2, (1.0, 2.0, 3.0)), (1, (4.0, 5.0))]) == pytest.approx([2.0, 3.0])
-    assert _mean_trace([(2, ()), (1, ())]).shape == (0,)
-
-
 def test_scores_of_a_purified_pair_are_those_of_the_purified_images(clean: Clean, tmp_path: Path) -> None:
     images = clean.batch(range(3))
     for defense in (JPEG(quality=30), Flip()):
