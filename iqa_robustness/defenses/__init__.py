@@ -87,7 +87,7 @@ for _entry in (
     DefenseEntry(
         name="fcn",
         target="iqa_robustness.defenses.purification.fcn:FCNFilter",
-        summary="small convolutional filter trained to undo a colour attack (weights not included)",
+        summary="small convolutional filter trained to undo a colour attack",
     ),
     DefenseEntry(
         name="ffdnet",

@@ -23,7 +23,7 @@ class WeightsEntry:
     """One published file.
 
     metric, attack, defense: the registered name it belongs to; the others are empty.
-    variant: what of it reads the file, where its defaults do not (`x4plus` of `realesrgan`).
+    variant: what of it reads the file, where its defaults do not (`x4plus` of `realesrgan`) or do without it (`fcn`).
     file: its name, as its authors publish it and as `folder()` keeps it.
     origin: an address: the file's own where it has one, else the page that offers it.
     sha256: hex digest; empty where the authors publish none and nobody has verified one.
@@ -133,6 +133,7 @@ _ENTRIES = (
     ),
     WeightsEntry(
         defense="fcn",
+        variant="published",
         file="fcn_mse.pth",
         origin="https://drive.google.com/drive/folders/1c6hC5cSfeNfi5-jMHwsyZqoH_QXURmB_",
         licence="MIT",

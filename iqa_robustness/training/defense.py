@@ -97,6 +97,8 @@ def run(options: argparse.Namespace) -> int:
         progress=lambda total, first: Progress(label="steps", total=total, start=first),
     )
     facts = {
+        "defense": options.defense,
+        "version": VERSION,
         "package": __version__,
         "attack": document_of(attack),
         "goal": options.goal,
@@ -116,19 +118,19 @@ def run(options: argparse.Namespace) -> int:
         "numerics": stages.numerics.document,
         "report": fitted.report,
     }
-    write(fitted, options.output, defense=options.defense, facts=facts)
+    write(fitted, options.output, facts=facts)
     unfinished.unlink(missing_ok=True)
     print(json.dumps({name: value for name, value in facts.items() if name != "dataset"}, indent=1))
     print(f"written: {options.output}")
     return 0
 
 
-def write(fitted: Fitted, path: Path, *, defense: str, facts: Mapping[str, object]) -> None:
-    """The weights, with `defense`, `version` and `training` (JSON) in the header; equal arguments give equal bytes."""
+def write(fitted: Fitted, path: Path, *, facts: Mapping[str, object]) -> None:
+    """The weights, with the facts (JSON) in the header; equal arguments give equal bytes."""
     tensors = {name: value.contiguous() for name, value in fitted.network.state_dict().items()}
-    header = {"defense": defense, "version": str(VERSION), "training": json.dumps(facts, sort_keys=True)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(save(tensors, metadata=header))
+    # One entry, since safetensors writes several in any order.
+    path.write_bytes(save(tensors, metadata={"facts": json.dumps(facts, sort_keys=True)}))
 
 
 class _Lines:
