@@ -17,8 +17,9 @@ _MEBIBYTE = 2**20
 class Meter:
     """Measures steps of one micro-batch each; the first batch is the warm-up and does not count.
 
-    Work on a GPU is waited for before and after a step. Memory is what a step takes at its peak beyond what was
-    allocated before it; the CPU's allocator does not tell, so there it is not measured.
+    Work on a GPU is waited for before and after a step. On a CPU, processor time is counted, so that the machine's
+    other work is not; of a metric in a program of its own (`exec:`), that is this process's part. Memory is what a step
+    takes at its peak beyond what was allocated before it; the CPU's allocator does not tell, there it is not measured.
 
     Args:
         device: torch device.
@@ -40,12 +41,13 @@ class Meter:
             torch.cuda.synchronize(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)
             held = torch.cuda.memory_allocated(self.device)
-        began = time.perf_counter()
+        clock = time.perf_counter if on_gpu else time.process_time
+        began = clock()
         yield
         if on_gpu:
             torch.cuda.synchronize(self.device)
             self._bytes[name].append(torch.cuda.max_memory_allocated(self.device) - held)
-        self._seconds[name].append(time.perf_counter() - began)
+        self._seconds[name].append(clock() - began)
 
     @property
     def document(self) -> dict[str, Any]:

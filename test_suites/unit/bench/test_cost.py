@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ SIZES: dict[str, Any] = {"dataset": "mini", "size": (48, 64), "queries": 12, "dr
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """A clock that goes on only when it is told to."""
     now = [100.0]
-    monkeypatch.setattr(cost.time, "perf_counter", lambda: now[0])
+    for name in ("perf_counter", "process_time"):
+        monkeypatch.setattr(cost.time, name, lambda: now[0])
 
     def advance(seconds: float) -> None:
         now[0] += seconds
@@ -47,6 +49,14 @@ def test_a_single_batch_says_nothing(clock: Callable[[float], None]) -> None:
     with meter.step("forward"):
         clock(1.0)
     assert meter.document == {}
+
+
+def test_on_a_cpu_waiting_for_others_is_not_counted() -> None:
+    meter = Meter("cpu", 1)
+    for _ in range(2):
+        with meter.step("forward"):
+            time.sleep(0.05)
+    assert meter.document["forward"]["milliseconds"] < 25
 
 
 def test_steps_are_told_apart(clock: Callable[[float], None]) -> None:
