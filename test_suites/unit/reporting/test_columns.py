@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from iqa_robustness.measures import Interval
 from iqa_robustness.reporting.columns import aligned, spoken_interval, spread, write_rows
 
-CELL = st.text(st.characters(min_codepoint=33, max_codepoint=0x2FF), max_size=9)
+CELL = st.text("abcxyz019.,+-–(*)%∞", max_size=9)
 KNOWN = Interval(value=0.123, low=-0.05, high=0.3, clusters=9)
 
 
@@ -66,7 +66,7 @@ def test_json_and_csv_hold_the_rows_and_nothing_that_is_not_finite(tmp_path: Pat
     assert math.isnan(table["value"][1])
     assert math.isnan(table["x_low"][0])
     with files[1].open(encoding="utf-8", newline="") as file:
-        assert [*csv.reader(file)][0] == [*rows[0]]
+        assert next(csv.reader(file)) == [*rows[0]]
 
 
 def test_what_is_no_number_is_refused(tmp_path: Path) -> None:
