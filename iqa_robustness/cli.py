@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from iqa_robustness import __version__, attacks, datasets, defenses, metrics
+from iqa_robustness.defenses import detectors
 from iqa_robustness.errors import IqaRobustnessError
 from iqa_robustness.registry import Entry, Registry
 
@@ -18,6 +19,7 @@ _KINDS: dict[str, Registry] = {  # type: ignore[type-arg]
     "metrics": metrics.registry,
     "attacks": attacks.registry,
     "defenses": defenses.registry,
+    "detectors": detectors.registry,
     "datasets": datasets.registry,
 }
 
@@ -43,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    listing = commands.add_parser("list", help="what is registered: metrics, attacks, defenses, data sets")
+    listing = commands.add_parser("list", help="what is registered: metrics, attacks, defenses, detectors, data sets")
     listing.add_argument("kind", nargs="?", choices=[*_KINDS], help="only these")
     listing.add_argument("--json", action="store_true", help="machine-readable")
     listing.set_defaults(run=_list)

@@ -60,7 +60,7 @@ for _entry in (
     DefenseEntry(
         name="detect-then-purify",
         target="iqa_robustness.defenses.detect_then_purify:DetectThenPurify",
-        summary="purify (jpeg) only what a detector suspects (feature-squeezing)",
+        summary="purify (jpeg) only what a detector suspects (score change under a flip)",
         kind="detection",
     ),
     DefenseEntry(

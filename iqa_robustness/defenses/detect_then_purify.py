@@ -16,7 +16,8 @@ from iqa_robustness.defenses import detectors
 from iqa_robustness.defenses.base import DefendedMetric, Defense, DefenseKind, Purification
 from iqa_robustness.defenses.detectors.base import Detector, Suspicion
 from iqa_robustness.defenses.detectors.expressions import parted
-from iqa_robustness.defenses.detectors.feature_squeezing import FeatureSqueezing
+from iqa_robustness.defenses.detectors.score_change import ScoreChange
+from iqa_robustness.defenses.purification.flip import Flip
 from iqa_robustness.defenses.purification.jpeg import JPEG
 from iqa_robustness.errors import ConfigurationError, Where
 from iqa_robustness.measures.detection import threshold_at
@@ -52,7 +53,8 @@ class DetectThenPurify(Defense):
     differentiable: ClassVar[bool] = False
     keeps_geometry: ClassVar[bool] = False
 
-    detector: Detector = FeatureSqueezing()  # noqa: RUF009 - frozen
+    # Of the simple ones it sees gradient attacks best, and confuses damage with attacks least; see docs/experiments.md.
+    detector: Detector = ScoreChange(transformation=Flip())  # noqa: RUF009 - frozen
     purification: Purification = JPEG()  # noqa: RUF009 - frozen
     threshold: float | None = None
     false_positive_rate: float = 0.05

@@ -78,15 +78,15 @@ def run(options: argparse.Namespace) -> int:
 def described(found: Sequence[Detection], *, rate: float) -> str:
     """An aligned table, a line for each (metric, attack, strength, detector)."""
     found_at = f"found at {100 * rate:g} % false, %"
-    lines = [("metric", "attack", "strength", "gain, %", "detector", "AUC", found_at, "false, %", "forwards", "images")]
+    lines = [("metric", "attack", "strength", "detector", "gain, %", "AUC", found_at, "false, %", "forwards", "images")]
     for one in found:
         lines.append(
             (
                 one.metric,
                 one.attack,
                 one.strength,
-                f"{one.gain:.1f}",
                 one.detector,
+                f"{one.gain:.1f}",
                 spoken_interval(one.auc, digits=2),
                 spoken_interval(one.rates.true_positive_rate, factor=100, digits=0),
                 spoken_interval(one.rates.false_positive_rate, factor=100, digits=0),
@@ -94,7 +94,7 @@ def described(found: Sequence[Detection], *, rate: float) -> str:
                 f"{one.clean} + {one.attacked}",
             )
         )
-    return aligned(lines, left=3)
+    return aligned(lines, left=4)
 
 
 def row_of(one: Detection) -> Row:

@@ -34,7 +34,7 @@ def roc_figure(found: Sequence[Detection], *, file_format: str = "svg") -> bytes
     detectors, strengths = (
         list(dict.fromkeys(getattr(one, name) for one in found)) for name in ("detector", "strength")
     )
-    figure, axes = _grid(len(panels), width=4.4, height=4.2)
+    figure, axes = _grid(len(panels), width=5.6, height=3.8)
     for place, ((metric, attack), curves) in zip(axes, panels.items(), strict=True):
         place.plot([0, 1], [0, 1], color=PLACEBO_COLOUR, linewidth=0.8)
         for one in curves:
@@ -51,7 +51,7 @@ def roc_figure(found: Sequence[Detection], *, file_format: str = "svg") -> bytes
         place.set_ylabel("attacked images called attacked")
         for axis in (place.xaxis, place.yaxis):
             axis.set_major_formatter(PercentFormatter(1))
-        place.legend(frameon=False, fontsize=7, loc="lower right", title="AUC", title_fontsize=7)
+        place.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1), title="AUC", title_fontsize=7)
     return _saved(figure, file_format)
 
 

@@ -15,7 +15,19 @@ from iqa_robustness.errors import ExitCode, WeightsError
 def test_a_listing_names_everything_registered(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     text = capsys.readouterr().out
-    for name in ("compact", "lite0", "ifgsm", "square", "none", "flip", "jpeg", "ms", "mini", "folder"):
+    for name in (
+        "compact",
+        "lite0",
+        "ifgsm",
+        "square",
+        "none",
+        "flip",
+        "jpeg",
+        "ms",
+        "feature-squeezing",
+        "mini",
+        "folder",
+    ):
         assert f"\n  {name} " in text
     for prefix in ("exec", "onnx", "pyiqa"):
         assert f"\n  {prefix}:… " in text
@@ -32,7 +44,7 @@ def test_a_listing_of_one_kind_lists_nothing_else(capsys: pytest.CaptureFixture[
 def test_a_listing_for_machines_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert set(listed) == {"metrics", "attacks", "defenses", "datasets"}
+    assert set(listed) == {"metrics", "attacks", "defenses", "detectors", "datasets"}
     square = next(entry for entry in listed["attacks"] if entry["name"] == "square")
     assert square["access"] == "black-box"
     assert square["target"] == "iqa_robustness.attacks.square:Square"

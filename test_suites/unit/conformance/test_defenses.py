@@ -251,7 +251,7 @@ class CertifiesNothing(Dim):
 
 BROKEN = [
     (NoVersion, "declaration", "version is 0", "ClassVar[int] = 1"),
-    (NoKind, "declaration", "kind is 'filter'", "none, purification, certified, training"),
+    (NoKind, "declaration", "kind is 'filter'", "none, purification, detection, certified, training"),
     (NoFlag, "declaration", "stochastic is None", "to True or False"),
     (VariesNothing, "declaration", r"varied_parameter is 'share' and parameter_values \(\)", "leave both empty"),
     (TwiceTheSame, "declaration", "two values of share make the same defense", "list each value once"),

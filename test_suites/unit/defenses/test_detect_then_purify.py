@@ -123,7 +123,7 @@ def test_a_full_reference_metric_keeps_its_reference(photographs: np.ndarray) ->
     expected = psnr(JPEG().purify(images), reference=reference)
     assert torch.equal(guarded(images, reference=reference), expected)
     with pytest.raises(CapabilityError, match="moves pixels"):
-        DetectThenPurify(purification=Flip()).protect(psnr)
+        DetectThenPurify(detector=ScoreChange(), purification=Flip()).protect(psnr)
 
 
 def test_what_draws_is_declared_and_repeats_in_any_company(photographs: np.ndarray) -> None:
@@ -216,7 +216,9 @@ def test_expressions_name_the_detector_and_the_purification() -> None:
         detector=ScoreChange(transformation=Flip()), purification=Composition(parts=(JPEG(), Unsharp()))
     )
     assert made == expected
-    assert defenses.create("detect-then-purify") == DetectThenPurify(detector=FeatureSqueezing(), purification=JPEG())
+    assert defenses.create("detect-then-purify") == DetectThenPurify(
+        detector=ScoreChange(transformation=Flip()), purification=JPEG()
+    )
     assert defenses.create("detect-then-purify:feature-squeezing:jpeg", threshold=0.1).threshold == 0.1  # type: ignore[attr-defined]
     assert defenses.create("detect-then-purify", paper=True).purification == JPEG(paper=True)  # type: ignore[attr-defined]
     names = defenses.registry.matching("detect-then-purify:*:flip")
