@@ -28,9 +28,9 @@ LEAST = {
         "square": {"linear": 0.38, "quadratic": 0.0, "blur": 0.3},
     },
     10_000: {
-        "nes": {"linear": 0.6, "quadratic": 0.55, "blur": 0.51},
+        "nes": {"linear": 0.58, "quadratic": 0.6, "blur": 0.51},
         "parsimonious": {"linear": 0.99, "quadratic": 0.81, "blur": 0.99},
-        "square": {"linear": 0.76, "quadratic": 0.47, "blur": 0.3},
+        "square": {"linear": 0.76, "quadratic": 0.47, "blur": 0.63},
     },
 }
 
@@ -79,7 +79,7 @@ def test_random_signs_reach_next_to_nothing(toys: SimpleNamespace) -> None:
     best = (metric(clean + EPSILON * signs) - metric(clean)).max()
     reached = float(best / metric.largest_gain_linf(clean, EPSILON)[0])
     assert 0.03 < reached < 0.1  # 3.2 standard deviations of √3072 in 0.8 × 3072
-    assert all(least["linear"] > 4 * reached for least in LEAST[1_000].values())
+    assert all(least["linear"] > 3 * reached for least in LEAST[1_000].values())
 
 
 def test_the_best_corner_of_the_quadratic_falls_short_of_its_optimum(toys: SimpleNamespace) -> None:
