@@ -44,7 +44,6 @@ def roc_figure(found: Sequence[Detection], *, file_format: str = "svg") -> bytes
                 color=f"C{detectors.index(one.detector) % _COLOURS}",
                 linestyle=_DASHES[strengths.index(one.strength) % len(_DASHES)],
                 label=f"{one.detector}, {one.strength}: {one.auc.value:.2f}",
-                drawstyle="steps-post",
             )
         place.set_title(f"{metric}, {attack}", fontsize=10)
         place.set_xlabel("clean images called attacked")
