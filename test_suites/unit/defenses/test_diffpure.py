@@ -259,7 +259,7 @@ def test_it_is_available_where_diffusers_is(monkeypatch: pytest.MonkeyPatch) -> 
 # --- the bundled model ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("sigma", "gain"), [(10, 3.0), (15, 5.0), (25, 7.5), (50, 10.0)])
+@pytest.mark.parametrize(("sigma", "gain"), [(10, 6.5), (15, 8.0), (25, 9.5), (50, 11.0)])
 def test_the_bundled_model_takes_noise_off_photographs(photographs: np.ndarray, sigma: int, gain: float) -> None:
     clean = from_uint8(photographs)
     noisy = clean + sigma / 255 * Streams("noise", [*"abcd"]).normal(*clean.shape[1:])
@@ -280,12 +280,9 @@ def test_denoise_passes_gradients_and_refuses_noise_that_the_model_does_not_know
         denoise(images, 100.0)
 
 
-def test_a_purified_photograph_is_nearer_to_the_clean_one_than_an_attacked_one_with_as_much_noise(
-    photographs: np.ndarray,
-) -> None:
+def test_a_purified_photograph_is_nearer_to_the_clean_one_than_the_disturbed_one(photographs: np.ndarray) -> None:
     clean = from_uint8(photographs)
-    attacked = (clean + 8 / 255 * Streams("attack", [*"abcd"]).signs(*clean.shape[1:])).clamp(0, 1)
+    disturbed = (clean + 8 / 255 * Streams("signs", [*"abcd"]).signs(*clean.shape[1:])).clamp(0, 1)
     with torch.inference_mode():
-        purified = DiffPure(steps=30).purify(attacked, streams=streams("abcd"))
-    noisy = attacked + 13.8 / 255 * Streams("noise", [*"abcd"]).normal(*clean.shape[1:])
-    assert (psnr(clean, purified) > psnr(clean, noisy) + 3).all()
+        purified = DiffPure(steps=20).purify(disturbed, streams=streams("abcd"))
+    assert (psnr(clean, purified) - psnr(clean, disturbed)).mean() > 2

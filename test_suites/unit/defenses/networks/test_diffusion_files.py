@@ -30,7 +30,7 @@ from iqa_robustness.errors import WeightsError
 from iqa_robustness.metrics.weights import sha256_of
 
 # What `git` holds and the model card names.
-BUNDLED_SHA256 = "0" * 64
+BUNDLED_SHA256 = "b9ee9dd54a0204caee45e1d926ce7b1449bd1a0d3ddec000ba7f3d5266aa4cc0"
 NOISY = torch.linspace(-1, 1, 3 * 8 * 8).reshape(1, 3, 8, 8)
 
 
