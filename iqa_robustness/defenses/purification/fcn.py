@@ -18,7 +18,11 @@ from iqa_robustness.metrics.weights import entry_of, folder
 
 FOLDER = Path(__file__).parent / "bundled"
 # SHA-256 of the bundled files by the loss that they were trained with (docs/model-cards/fcn.md).
-BUNDLED: Mapping[str, str] = MappingProxyType({})
+BUNDLED: Mapping[str, str] = MappingProxyType(
+    {
+        "mse+ssim": "a4031928c7161519b49566d33ace6ceea5f531adad88f5a210c543a4c82d8e5d",
+    }
+)
 DEFAULT = "mse+ssim"
 
 

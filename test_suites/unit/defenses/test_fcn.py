@@ -21,7 +21,7 @@ from iqa_robustness.defenses.purification.fcn import BUNDLED, DEFAULT, FOLDER, F
 from iqa_robustness.defenses.purification.networks.fcn import FCN
 from iqa_robustness.errors import WeightsError
 from iqa_robustness.metrics.compact import Compact
-from iqa_robustness.similarity import psnr
+from iqa_robustness.metrics.scoring import Scorer
 from iqa_robustness.store import document_of
 
 
@@ -136,21 +136,20 @@ def test_a_damaged_bundled_file_is_refused(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.fixture(scope="module")
 def attacked() -> AttackResult:
-    """Eight pictures of mini, small, after the attack that the weights were trained on."""
-    images = view(Mini(), count=8, size=(96, 128))
+    """Five pictures of mini, small, after the attack that the weights were trained on."""
+    images = view(Mini(), count=5, size=(96, 128))
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return attacks.create("advcf", strength="medium")(Compact(), images.batch(range(8)))
+        return attacks.create("advcf", strength="medium")(Compact(), images.batch(range(5)))
     finally:
         torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("loss", BUNDLED)
-def test_attacked_images_are_brought_nearer_to_the_clean_ones(loss: str, attacked: AttackResult) -> None:
+def test_attacked_images_score_nearer_to_the_clean_ones(loss: str, attacked: AttackResult) -> None:
+    scorer = Scorer(metric=Compact(), micro_batch=4)
     purified = FCNFilter(weights=loss).purify(attacked.images)
-    assert mean_psnr(purified, attacked.clean) > mean_psnr(attacked.images, attacked.clean)
-
-
-def mean_psnr(images: Tensor, clean: Tensor) -> float:
-    return float(psnr(images, clean).clamp(max=60).mean())
+    clean, before, after = (scorer.scores(images) for images in (attacked.clean, attacked.images, purified))
+    assert (after - clean).abs().mean() < 0.7 * (before - clean).abs().mean()
+    assert ((after - clean).abs() < (before - clean).abs()).sum() >= 4

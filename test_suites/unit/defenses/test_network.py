@@ -135,7 +135,7 @@ def test_the_published_file_must_have_its_digest_and_a_given_one_need_not(
     kept: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     strict = module.WeightsEntry(defense="fcn", file="fcn_mse.pth", origin="https://example.org", sha256="0" * 64)
-    monkeypatch.setattr(module, "entry_of", lambda owner: strict)
+    monkeypatch.setattr("iqa_robustness.defenses.purification.fcn.entry_of", lambda owner: strict)
     (kept / "fcn_mse.pth").write_bytes(file.read_bytes())
     with pytest.raises(WeightsError, match=r"fcn_mse\.pth has sha256 .*, 0{64} is expected") as raised:
         FCNFilter().network(CPU)
