@@ -20,6 +20,7 @@ FOLDER = Path(__file__).parent / "bundled"
 # SHA-256 of the bundled files by the loss that they were trained with (docs/model-cards/fcn.md).
 BUNDLED: Mapping[str, str] = MappingProxyType(
     {
+        "mse": "d85196a445c55c9a23848e15521c6eb02e7c8a0ee5e5441379d83e0cedbb2713",
         "mse+ssim": "a4031928c7161519b49566d33ace6ceea5f531adad88f5a210c543a4c82d8e5d",
     }
 )
