@@ -99,6 +99,8 @@ _PURIFICATIONS = (
     "color-quantization",
     "crop",
     "diffjpeg",
+    "diffpure",
+    "fcn",
     "flip",
     "gaussian-blur",
     "jpeg",
@@ -113,6 +115,9 @@ _PURIFICATIONS = (
 _TRANSFERRED = ("none", "diffjpeg", "flip", "gaussian-blur", "jpeg", "random-noise", "resize")
 _STUDIED = (
     "crop",
+    "diffpure",
+    "diffpure+unsharp",
+    "fcn",
     "flip",
     "gaussian-blur",
     "jpeg",
@@ -163,7 +168,7 @@ _PROFILES = {
             n0=100,
             n=1_000,
             draws=8,
-            attacks=(*_PUBLISHED_ATTACKS, "apgd", "enhance"),
+            attacks=(*_PUBLISHED_ATTACKS, "apgd", "codec", "enhance", "single-entrant"),
             defenses=("none", *_PURIFICATIONS, "ms"),
             doublings={"ifgsm": 1},
             transfers=Transfers(defenses=_TRANSFERRED),
@@ -194,7 +199,7 @@ _PROFILES = {
             n0=100,
             n=1_000,
             draws=8,
-            # The study's other attacks and restoration networks need weights from elsewhere.
+            # The study's other attacks and networks need weights from elsewhere; diffpure and fcn have our own.
             attacks=("advcf", "ami-fgsm", "ifgsm", "korhonen", "madc", "mi-fgsm", "ssah", "zhang-ssim"),
             defenses=("none", *_STUDIED),
             doublings={"ifgsm": 1},
