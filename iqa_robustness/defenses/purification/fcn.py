@@ -21,6 +21,7 @@ FOLDER = Path(__file__).parent / "bundled"
 BUNDLED: Mapping[str, str] = MappingProxyType(
     {
         "mse": "d85196a445c55c9a23848e15521c6eb02e7c8a0ee5e5441379d83e0cedbb2713",
+        "mse+lite0-features": "500bae3162d5188735bf9aff5f259b352e596ed21e120384b4024d7e439b4e2c",
         "mse+ssim": "a4031928c7161519b49566d33ace6ceea5f531adad88f5a210c543a4c82d8e5d",
     }
 )
@@ -39,8 +40,8 @@ class FCNFilter(NetworkPurification[FCN]):
     Cost: 2.3 G multiply-adds for 384 × 512. `tile`: its normalisation then is the tile's, another result.
     Raises: beside those of the base, WeightsError for a bundled file that is not this release's.
 
-    weights: `mse`, `ssim`, `mse+lite0-features` or `mse+ssim`, the bundled files, named by their losses; or a file of
-        the same layout, such as `iqa-robustness train defense fcn` writes.
+    weights: `mse+ssim`, `mse` or `mse+lite0-features`, the bundled files, named by their losses; or a file of the same
+        layout, such as `iqa-robustness train defense fcn` writes.
     """
 
     name: ClassVar[str] = "fcn"
