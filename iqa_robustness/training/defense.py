@@ -25,6 +25,7 @@ from iqa_robustness.store import Store, document_of
 from iqa_robustness.training.attacked_pairs import attacked_pairs
 from iqa_robustness.training.progress import Progress
 from iqa_robustness.training.purifier import VERSION, Fitted, Recipe, fit_purifier
+from iqa_robustness.training.restoration_loss import RestorationLoss
 
 NETWORKS: Mapping[str, Callable[[], nn.Module]] = MappingProxyType({"fcn": FCN})
 _USUAL = Recipe()
@@ -79,6 +80,7 @@ def run(options: argparse.Namespace) -> int:
     )
     attack = attacks.create(options.iqa_attack, strength=options.iqa_strength)
     device, sizes = prepared_device(options.device), profile(options.iqa_profile)
+    _ = RestorationLoss(recipe.loss)  # refused here rather than after the attack, which takes minutes
     pair = Pair(Subject(options.iqa_metric, device=device), "none", n0=sizes.n0, n=sizes.n)
     images = view(datasets.load(options.iqa_dataset), count=options.images, size=sizes.size)
     stages = Stages(

@@ -20,8 +20,8 @@ TERMS = ("mse", "ssim", "lpips", "lite0-features")
 class RestorationLoss:
     """A sum of distances, each counted once, all with weight 1: `mse`, `ssim+lpips`, `mse+lite0-features`.
 
-    `mse` is the mean squared error of values in [0, 1], `ssim` is 1 − SSIM, `lpips` is LPIPS 0.1 on AlexNet in
-    IQA-PyTorch's implementation, whose files must be in torch's cache. `lite0-features` is
+    `mse` is the mean squared error of values in [0, 1]. `ssim` is 1 − SSIM of the image clamped to [0, 1]. `lpips` is
+    LPIPS 0.1 on AlexNet in IQA-PyTorch's implementation, whose files must be in torch's cache. `lite0-features` is
     `metrics.lite0_features.Lite0Features`, this package's own, which needs no files; it is not LPIPS, nor comparable.
 
     Source: Gushchin et al. 2024 (arXiv 2404.06957), who tried mse, ssim, lpips and their sums of two.
@@ -55,7 +55,8 @@ class RestorationLoss:
         if term == "mse":
             return lambda restored, clean: (restored - clean).square().mean(dim=(1, 2, 3))
         if term == "ssim":
-            return lambda restored, clean: 1 - ssim(restored, clean)
+            # Clamped as the defense clamps it: a negative has the SSIM of its positive, and channels were learned so.
+            return lambda restored, clean: 1 - ssim(restored.clamp(0, 1), clean)
         if term == "lpips":
             from iqa_robustness.metrics.pyiqa_distance import PyiqaDistance
 

@@ -21,7 +21,9 @@ FOLDER = Path(__file__).parent / "bundled"
 BUNDLED: Mapping[str, str] = MappingProxyType(
     {
         "mse": "d85196a445c55c9a23848e15521c6eb02e7c8a0ee5e5441379d83e0cedbb2713",
-        "mse+ssim": "a4031928c7161519b49566d33ace6ceea5f531adad88f5a210c543a4c82d8e5d",
+        "mse+lite0-features": "500bae3162d5188735bf9aff5f259b352e596ed21e120384b4024d7e439b4e2c",
+        "mse+ssim": "56b7fc306930a2862cbdf05676adc3a43335ad473e647571e88dcc5d685b0142",
+        "ssim": "fc3d2f1c6fa407ee6accd712c948a0d36de53ba885d3f2d0a75a05305cdd3f03",
     }
 )
 DEFAULT = "mse+ssim"
@@ -39,7 +41,7 @@ class FCNFilter(NetworkPurification[FCN]):
     Cost: 2.3 G multiply-adds for 384 × 512. `tile`: its normalisation then is the tile's, another result.
     Raises: beside those of the base, WeightsError for a bundled file that is not this release's.
 
-    weights: `mse`, `ssim`, `mse+lite0-features` or `mse+ssim`, the bundled files, named by their losses; or a file of
+    weights: `mse+ssim`, `mse`, `ssim` or `mse+lite0-features`, the bundled files, named by their losses; or a file of
         the same layout, such as `iqa-robustness train defense fcn` writes.
     """
 

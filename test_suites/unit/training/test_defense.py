@@ -62,7 +62,7 @@ def header(path: Path) -> dict[str, Any]:
 
 
 def test_the_file_is_read_by_the_defense(train: Train, tmp_path: Path) -> None:
-    assert train("--loss", "mse+ssim") == 0
+    assert train("--loss", "mse+ssim", "--images", "2") == 0
     path = tmp_path / "fcn.safetensors"
     defense: Any = defenses.create("fcn", weights=str(path))
     images = datasets.load("leaves")[0].image[None, :, :64, :64]
@@ -150,6 +150,11 @@ def test_an_impossible_request_is_a_configuration_error(
 ) -> None:
     assert train(*arguments) == ExitCode.CONFIGURATION
     assert message in capsys.readouterr().err
+
+
+def test_a_loss_is_refused_before_the_attack(train: Train, tmp_path: Path) -> None:
+    assert train("--loss", "mae") == ExitCode.CONFIGURATION
+    assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.parametrize(

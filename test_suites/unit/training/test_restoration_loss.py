@@ -43,6 +43,12 @@ def test_ssim_is_scikit_images(images: tuple[Tensor, Tensor]) -> None:
     assert RestorationLoss("ssim")(*images).tolist() == pytest.approx(expected, abs=1e-5)
 
 
+def test_a_negative_is_no_likeness(images: tuple[Tensor, Tensor]) -> None:
+    """Not clamped, minus the clean image would have an SSIM of 1, and channels of a network learned to be that."""
+    _, clean = images
+    assert RestorationLoss("ssim")(-clean, clean).min() > 0.9
+
+
 def test_lite0_features_is_the_distance_of_that_name(images: tuple[Tensor, Tensor]) -> None:
     assert torch.allclose(RestorationLoss("lite0-features")(*images), Lite0Features()(*images))
 
