@@ -82,15 +82,15 @@ class Scorer:
         """
         all_scores = []
         # In the images' own layout: steps of an attack over two layouts take twice as long.
-        gradients = torch.zeros_like(images, memory_format=torch.contiguous_format)
+        gradients = torch.empty_like(images, memory_format=torch.contiguous_format)
         for batch, rows, noise in in_micro_batches(images, size=self.micro_batch, streams=streams):
             with torch.enable_grad():
                 leaf = batch.detach().requires_grad_(True)
                 scores = self._checked(self._forward(leaf, noise, rows, references), len(batch), rows, streams)
+                gradient = None
                 if scores.requires_grad:
                     (gradient,) = torch.autograd.grad(scores.sum(), leaf, allow_unused=True)
-                    if gradient is not None:
-                        gradients[rows.start : rows.stop] = gradient[: len(rows)]
+            gradients[rows.start : rows.stop] = 0 if gradient is None else gradient[: len(rows)]
             all_scores.append(scores.detach()[: len(rows)])
         return (torch.cat(all_scores) if all_scores else images.new_empty(0)), gradients
 
