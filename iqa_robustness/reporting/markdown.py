@@ -21,6 +21,7 @@ from iqa_robustness.reporting.results import (
     number_of,
     ordered,
     pair_rows,
+    shown_worst_cases,
     spoken_counts,
     spoken_noise,
     undefended_attacks,
@@ -67,7 +68,11 @@ def summary_markdown(cells: Sequence[Outcome], facts: Mapping[str, str], worst_c
                 for r in known
             ),
         ]
-    raised = [worst for worst in worst_cases if worst.subject[3] == "raise" and worst.subject[4] == "strong"]
+    raised = [
+        worst
+        for worst in shown_worst_cases(worst_cases)
+        if worst.subject[3] == "raise" and worst.subject[4] == "strong"
+    ]
     if raised:
         lines += [
             "",

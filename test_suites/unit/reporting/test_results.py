@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from iqa_robustness.reporting.results import (
     pair_rows,
     results_table,
     security_curves,
+    shown_worst_cases,
     spoken_counts,
     spoken_noise,
     undefended_attacks,
@@ -118,6 +120,25 @@ def test_a_worst_case_stands_in_both_summaries(outcome: Any) -> None:
         assert "Worst case over attacks" in shown
         assert "apgd 75%, square 25%" in shown
     assert "Worst case" not in summary_html([outcome()], {})
+
+
+def test_worst_cases_of_real_metrics_are_shown_from_weak_to_strong() -> None:
+    subjects = [
+        (metric, "none", "nonadaptive", goal, strength)
+        for metric in ("lite0", "iqa_robustness.metrics.planted:Vulnerable", "compact")
+        for goal in ("raise", "lower")
+        for strength in ("own", "strong", "weak", "medium")
+    ]
+    found = shown_worst_cases(replace(worst_case(), subject=subject) for subject in subjects)
+    assert [(w.subject[0], w.subject[3], w.subject[4]) for w in found] == [
+        (metric, goal, strength)
+        for metric in ("compact", "lite0")
+        for goal in ("lower", "raise")
+        for strength in ("weak", "medium", "strong", "own")
+    ]
+    planted = replace(worst_case(), subject=("iqa_robustness.metrics.planted:Robust", *worst_case().subject[1:]))
+    assert "Worst case" not in summary_html([], {}, [planted])
+    assert "Worst case" not in summary_markdown([], {}, [planted])
 
 
 def curve_cells(outcome: Any, **changes: Any) -> list[Any]:
