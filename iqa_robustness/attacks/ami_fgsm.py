@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from iqa_robustness.attacks.base import Attack, AttackAccess
+from iqa_robustness.attacks.base import AttackAccess
+from iqa_robustness.attacks.linf import LinfAttack
 from iqa_robustness.attacks.objectives import Objective
-from iqa_robustness.attacks.projections import Linf
 from iqa_robustness.attacks.unfinished import values_and_gradients
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.metrics.scoring import Scorer
@@ -19,7 +18,7 @@ from iqa_robustness.streams import Streams
 
 
 @dataclass(frozen=True, kw_only=True)
-class AMIFGSM(Attack):
+class AMIFGSM(LinfAttack):
     """Steps along the sign of the sum of all gradients so far, in a ball that is smaller for images of low quality.
 
     An image may change by min(epsilon, niqe_scale ÷ NIQE(image)) and steps by that ÷ steps.
@@ -41,15 +40,7 @@ class AMIFGSM(Attack):
     name: ClassVar[str] = "ami-fgsm"
     version: ClassVar[int] = 1
     access: ClassVar[AttackAccess] = "white-box"
-    restriction: ClassVar[str] = "linf"
-    varied_parameter: ClassVar[str] = "epsilon"
-    strengths: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "weak": {"epsilon": 2 / 255},
-        "medium": {"epsilon": 4 / 255},
-        "strong": {"epsilon": 8 / 255},
-    }
 
-    epsilon: float = 4 / 255
     steps: int = 10
     decay: float = 1.0
     niqe_scale: float | None = None
@@ -60,12 +51,7 @@ class AMIFGSM(Attack):
                 "ami-fgsm needs steps >= 1, decay >= 0 and niqe_scale > 0, "
                 f"got {self.steps}, {self.decay} and {self.niqe_scale}"
             )
-        _ = self.budget  # refuses an impossible epsilon
-
-    @property
-    def budget(self) -> Linf:
-        """The l∞ ball that holds every image's own."""
-        return Linf(epsilon=self.epsilon)
+        super().__post_init__()
 
     def doubled(self) -> AMIFGSM:
         """Twice the steps, each half as long."""

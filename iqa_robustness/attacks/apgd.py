@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from iqa_robustness.attacks.base import Attack, AttackAccess
+from iqa_robustness.attacks.linf import LinfAttack
 from iqa_robustness.attacks.objectives import Objective
-from iqa_robustness.attacks.projections import Linf, Psnr
+from iqa_robustness.attacks.projections import Psnr
 from iqa_robustness.attacks.unfinished import values_and_gradients
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.streams import Streams
@@ -111,7 +112,7 @@ class AutoPGD(Attack):
 
 
 @dataclass(frozen=True, kw_only=True)
-class APGD(AutoPGD):
+class APGD(AutoPGD, LinfAttack):
     """Steps along the sign of the gradient in an l∞ ball, with momentum, and halved where they stop paying.
 
     The first step crosses the ball. At checkpoints, ever closer ones, an image's step is halved and its search goes on
@@ -132,20 +133,6 @@ class APGD(AutoPGD):
     name: ClassVar[str] = "apgd"
     version: ClassVar[int] = 1
     access: ClassVar[AttackAccess] = "white-box"
-    restriction: ClassVar[str] = "linf"
-    varied_parameter: ClassVar[str] = "epsilon"
-    strengths: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "weak": {"epsilon": 2 / 255},
-        "medium": {"epsilon": 4 / 255},
-        "strong": {"epsilon": 8 / 255},
-    }
-
-    epsilon: float = 4 / 255
-
-    @property
-    def budget(self) -> Linf:
-        """The l∞ ball."""
-        return Linf(epsilon=self.epsilon)
 
     def radius(self, images: Tensor) -> float:
         """`epsilon`."""

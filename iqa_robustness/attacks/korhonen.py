@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +11,9 @@ from torch import Tensor
 
 from iqa_robustness.attacks.adam import TORCH_EPSILON, Adam
 from iqa_robustness.attacks.ascent import climb
-from iqa_robustness.attacks.base import Attack, AttackAccess
+from iqa_robustness.attacks.base import AttackAccess
+from iqa_robustness.attacks.linf import LinfAttack
 from iqa_robustness.attacks.objectives import Objective
-from iqa_robustness.attacks.projections import Linf
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.streams import Streams
 
@@ -22,7 +21,7 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Korhonen(Attack):
+class Korhonen(LinfAttack):
     """Adam on the pixels, each step multiplied by the spatial activity of the clean image.
 
     Source: Korhonen and You, QoEVMA 2022, and the authors' MATLAB code. There the gradient is multiplied by the
@@ -42,27 +41,14 @@ class Korhonen(Attack):
     name: ClassVar[str] = "korhonen"
     version: ClassVar[int] = 1
     access: ClassVar[AttackAccess] = "white-box"
-    restriction: ClassVar[str] = "linf"
-    varied_parameter: ClassVar[str] = "epsilon"
-    strengths: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "weak": {"epsilon": 2 / 255},
-        "medium": {"epsilon": 4 / 255},
-        "strong": {"epsilon": 8 / 255},
-    }
 
-    epsilon: float = 4 / 255
     steps: int = 10
     pace: float = 4.0
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not self.pace > 0:
             raise ConfigurationError(f"korhonen needs steps >= 1 and pace > 0, got {self.steps} and {self.pace}")
-        _ = self.budget  # refuses an impossible epsilon
-
-    @property
-    def budget(self) -> Linf:
-        """The l∞ ball."""
-        return Linf(epsilon=self.epsilon)
+        super().__post_init__()
 
     def doubled(self) -> Korhonen:
         """Twice the steps, each as long."""

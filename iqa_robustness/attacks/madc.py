@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from iqa_robustness.attacks.ascent import climb, inner_products, normalised
-from iqa_robustness.attacks.base import Attack, AttackAccess
+from iqa_robustness.attacks.base import AttackAccess
+from iqa_robustness.attacks.linf import LinfAttack
 from iqa_robustness.attacks.objectives import Objective
-from iqa_robustness.attacks.projections import Linf
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.streams import Streams
 
 
 @dataclass(frozen=True, kw_only=True)
-class MADC(Attack):
+class MADC(LinfAttack):
     """Climbs along a level set of the mean squared error: a sphere around the clean image.
 
     The first step leads to the sphere along the gradient; the others go along the gradient without its component
@@ -42,15 +41,7 @@ class MADC(Attack):
     name: ClassVar[str] = "madc"
     version: ClassVar[int] = 1
     access: ClassVar[AttackAccess] = "white-box"
-    restriction: ClassVar[str] = "linf"
-    varied_parameter: ClassVar[str] = "epsilon"
-    strengths: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "weak": {"epsilon": 2 / 255},
-        "medium": {"epsilon": 4 / 255},
-        "strong": {"epsilon": 8 / 255},
-    }
 
-    epsilon: float = 4 / 255
     steps: int = 8
     level: float = 0.5
     stride: float = 0.5
@@ -60,12 +51,7 @@ class MADC(Attack):
             raise ConfigurationError(
                 f"madc needs steps >= 1, level > 0 and stride > 0, got {self.steps}, {self.level} and {self.stride}"
             )
-        _ = self.budget  # refuses an impossible epsilon
-
-    @property
-    def budget(self) -> Linf:
-        """The l∞ ball."""
-        return Linf(epsilon=self.epsilon)
+        super().__post_init__()
 
     def doubled(self) -> MADC:
         """Twice the turns, each as wide."""

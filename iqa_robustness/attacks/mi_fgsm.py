@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from iqa_robustness.attacks.base import Attack, AttackAccess
+from iqa_robustness.attacks.base import AttackAccess
+from iqa_robustness.attacks.linf import LinfAttack
 from iqa_robustness.attacks.objectives import Objective
-from iqa_robustness.attacks.projections import Linf
 from iqa_robustness.attacks.unfinished import values_and_gradients
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.streams import Streams
 
 
 @dataclass(frozen=True, kw_only=True)
-class MIFGSM(Attack):
+class MIFGSM(LinfAttack):
     """Steps along the sign of accumulated gradients: each is divided by its l1 norm, and older ones decay.
 
     Source: Dong et al., CVPR 2018, Alg. 1 (10 steps of epsilon ÷ steps, decay 1). The benchmark's code adds up
@@ -34,15 +33,7 @@ class MIFGSM(Attack):
     name: ClassVar[str] = "mi-fgsm"
     version: ClassVar[int] = 1
     access: ClassVar[AttackAccess] = "white-box"
-    restriction: ClassVar[str] = "linf"
-    varied_parameter: ClassVar[str] = "epsilon"
-    strengths: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "weak": {"epsilon": 2 / 255},
-        "medium": {"epsilon": 4 / 255},
-        "strong": {"epsilon": 8 / 255},
-    }
 
-    epsilon: float = 4 / 255
     steps: int = 10
     alpha: float | None = None
     decay: float = 1.0
@@ -52,12 +43,7 @@ class MIFGSM(Attack):
             raise ConfigurationError(
                 f"mi-fgsm needs steps >= 1, alpha > 0 and decay >= 0, got {self.steps}, {self.alpha} and {self.decay}"
             )
-        _ = self.budget  # refuses an impossible epsilon
-
-    @property
-    def budget(self) -> Linf:
-        """The l∞ ball."""
-        return Linf(epsilon=self.epsilon)
+        super().__post_init__()
 
     def doubled(self) -> MIFGSM:
         """Twice the steps, each as long."""

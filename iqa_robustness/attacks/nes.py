@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from iqa_robustness.attacks.base import Attack, AttackAccess
+from iqa_robustness.attacks.base import AttackAccess
+from iqa_robustness.attacks.linf import LinfAttack
 from iqa_robustness.attacks.objectives import Objective
-from iqa_robustness.attacks.projections import Linf
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.streams import Streams
 
@@ -27,7 +26,7 @@ _PAPER_TILE, _PAPER_PAIRS, _PAPER_STEP, _PAPER_SIGMA = 32, 20, 0.1, 0.001
 
 
 @dataclass(frozen=True, kw_only=True)
-class NES(Attack):
+class NES(LinfAttack):
     """Gradient ascent without gradients: from pairs of queries at ±sigma along Gaussian noise, in an l∞ ball.
 
     Each iteration asks about `pairs` antithetic pairs, adds their estimate to `momentum` times the last ones, and takes
@@ -54,15 +53,7 @@ class NES(Attack):
     name: ClassVar[str] = "nes"
     version: ClassVar[int] = 1
     access: ClassVar[AttackAccess] = "black-box"
-    restriction: ClassVar[str] = "linf"
-    varied_parameter: ClassVar[str] = "epsilon"
-    strengths: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "weak": {"epsilon": 2 / 255},
-        "medium": {"epsilon": 4 / 255},
-        "strong": {"epsilon": 8 / 255},
-    }
 
-    epsilon: float = 4 / 255
     queries: int = 10_000
     sigma: float = 2 / 255
     pairs: int = 20
@@ -76,12 +67,7 @@ class NES(Attack):
                 "nes needs queries >= 4, pairs >= 1, sigma > 0, step > 0 and 0 <= momentum < 1, got "
                 f"{self.queries}, {self.pairs}, {self.sigma}, {self.step} and {self.momentum}"
             )
-        _ = self.budget  # refuses an impossible epsilon
-
-    @property
-    def budget(self) -> Linf:
-        """The l∞ ball."""
-        return Linf(epsilon=self.epsilon)
+        super().__post_init__()
 
     def run(self, objective: Objective, images: Tensor, streams: Streams) -> Tensor:
         """Spend the queries; returns the accepted images, `paper=True` the last ones."""

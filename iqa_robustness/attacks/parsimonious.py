@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from iqa_robustness.attacks.base import Attack, AttackAccess
+from iqa_robustness.attacks.base import AttackAccess
+from iqa_robustness.attacks.linf import LinfAttack
 from iqa_robustness.attacks.objectives import Objective
-from iqa_robustness.attacks.projections import Linf
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.streams import Streams
 
@@ -33,7 +33,7 @@ Asking = Generator[list[Block], list[float], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parsimonious(Attack):
+class Parsimonious(LinfAttack):
     """Greedy choice of the blocks that are raised by epsilon while the others are lowered, score queries only.
 
     From −epsilon everywhere, blocks of one channel are flipped where that gains most: 64 blocks at a time, first those
@@ -56,8 +56,6 @@ class Parsimonious(Attack):
     name: ClassVar[str] = "parsimonious"
     version: ClassVar[int] = 1
     access: ClassVar[AttackAccess] = "black-box"
-    restriction: ClassVar[str] = "linf"
-    varied_parameter: ClassVar[str] = "epsilon"
     strengths: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "weak": {"epsilon": 0.0103},
         "medium": {"epsilon": 0.0186},
@@ -70,12 +68,7 @@ class Parsimonious(Attack):
     def __post_init__(self) -> None:
         if self.queries < 3:
             raise ConfigurationError(f"parsimonious needs queries >= 3, got {self.queries}")
-        _ = self.budget  # refuses an impossible epsilon
-
-    @property
-    def budget(self) -> Linf:
-        """The l∞ ball."""
-        return Linf(epsilon=self.epsilon)
+        super().__post_init__()
 
     def run(self, objective: Objective, images: Tensor, streams: Streams) -> Tensor:
         """Climb each image on its own, and ask for what all of them want to know together; returns where they stand."""

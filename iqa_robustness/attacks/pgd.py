@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
-from iqa_robustness.attacks.base import Attack, AttackAccess
+from iqa_robustness.attacks.base import AttackAccess
+from iqa_robustness.attacks.linf import LinfAttack
 from iqa_robustness.attacks.objectives import Objective
-from iqa_robustness.attacks.projections import Linf
 from iqa_robustness.attacks.unfinished import values_and_gradients
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.streams import Streams
@@ -20,7 +19,7 @@ _REACH = 2.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class PGD(Attack):
+class PGD(LinfAttack):
     """Steps of `alpha` along the sign of the gradient, each run from a point drawn uniformly from the l∞ ball.
 
     Source: Madry et al., ICLR 2018, section 2.1; restarts keep the best of all runs.
@@ -37,15 +36,7 @@ class PGD(Attack):
     name: ClassVar[str] = "pgd"
     version: ClassVar[int] = 1
     access: ClassVar[AttackAccess] = "white-box"
-    restriction: ClassVar[str] = "linf"
-    varied_parameter: ClassVar[str] = "epsilon"
-    strengths: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "weak": {"epsilon": 2 / 255},
-        "medium": {"epsilon": 4 / 255},
-        "strong": {"epsilon": 8 / 255},
-    }
 
-    epsilon: float = 4 / 255
     steps: int = 10
     alpha: float | None = None
     restarts: int = 1
@@ -55,12 +46,7 @@ class PGD(Attack):
             raise ConfigurationError(
                 f"pgd needs steps >= 1, restarts >= 1 and alpha > 0, got {self.steps}, {self.restarts} and {self.alpha}"
             )
-        _ = self.budget  # refuses an impossible epsilon
-
-    @property
-    def budget(self) -> Linf:
-        """The l∞ ball."""
-        return Linf(epsilon=self.epsilon)
+        super().__post_init__()
 
     def doubled(self) -> PGD:
         """Twice the steps; without a given `alpha` they shrink, and reach every corner again."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from iqa_robustness.attacks.base import Attack, AttackAccess
+from iqa_robustness.attacks.base import AttackAccess
+from iqa_robustness.attacks.linf import LinfAttack
 from iqa_robustness.attacks.objectives import Objective
-from iqa_robustness.attacks.projections import Linf
 from iqa_robustness.attacks.random_search import Windows, in_order, share_at
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.streams import Streams
@@ -21,7 +20,7 @@ _PAPER_REGION, _PAPER_SHARE = 256, 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Square(Attack):
+class Square(LinfAttack):
     """Random search over square patches of ±epsilon, l∞-bounded, score queries only.
 
     Starts from vertical stripes of ±epsilon; every query recolours one square at a random place, with one sign a
@@ -39,15 +38,7 @@ class Square(Attack):
     name: ClassVar[str] = "square"
     version: ClassVar[int] = 1
     access: ClassVar[AttackAccess] = "black-box"
-    restriction: ClassVar[str] = "linf"
-    varied_parameter: ClassVar[str] = "epsilon"
-    strengths: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "weak": {"epsilon": 2 / 255},
-        "medium": {"epsilon": 4 / 255},
-        "strong": {"epsilon": 8 / 255},
-    }
 
-    epsilon: float = 4 / 255
     queries: int = 10_000
     initial_share: float = 0.8
 
@@ -56,12 +47,7 @@ class Square(Attack):
             raise ConfigurationError(
                 f"square needs queries >= 2 and 0 < initial_share <= 1, got {self.queries} and {self.initial_share}"
             )
-        _ = self.budget  # refuses an impossible epsilon
-
-    @property
-    def budget(self) -> Linf:
-        """The l∞ ball."""
-        return Linf(epsilon=self.epsilon)
+        super().__post_init__()
 
     def run(self, objective: Objective, images: Tensor, streams: Streams) -> Tensor:
         """Spend the queries; returns the accepted images."""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from iqa_robustness.attacks.adam import TORCH_EPSILON, Adam
 from iqa_robustness.attacks.ascent import climb, normalised
-from iqa_robustness.attacks.base import Attack, AttackAccess
+from iqa_robustness.attacks.base import AttackAccess
+from iqa_robustness.attacks.linf import LinfAttack
 from iqa_robustness.attacks.objectives import Objective
-from iqa_robustness.attacks.projections import Linf
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.streams import Streams
 
@@ -21,7 +20,7 @@ _PAPER_WEIGHT = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class SSAH(Attack):
+class SSAH(LinfAttack):
     """Adam on the pixels under a penalty on the change's low frequencies, the LL band of a Haar transform.
 
     Source: Luo et al., CVPR 2022, eq. 8–9. Their other half, similarity of a classifier's features, has no meaning for
@@ -43,15 +42,7 @@ class SSAH(Attack):
     name: ClassVar[str] = "ssah"
     version: ClassVar[int] = 1
     access: ClassVar[AttackAccess] = "white-box"
-    restriction: ClassVar[str] = "linf"
-    varied_parameter: ClassVar[str] = "epsilon"
-    strengths: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "weak": {"epsilon": 2 / 255},
-        "medium": {"epsilon": 4 / 255},
-        "strong": {"epsilon": 8 / 255},
-    }
 
-    epsilon: float = 4 / 255
     steps: int = 10
     weight: float = 2.0
 
@@ -61,12 +52,7 @@ class SSAH(Attack):
                 "ssah needs steps >= 1, epsilon > 0 and weight >= 0, "
                 f"got {self.steps}, {self.epsilon} and {self.weight}"
             )
-        _ = self.budget  # refuses an impossible epsilon
-
-    @property
-    def budget(self) -> Linf:
-        """The l∞ ball."""
-        return Linf(epsilon=self.epsilon)
+        super().__post_init__()
 
     def doubled(self) -> SSAH:
         """Twice the steps, each half as long."""

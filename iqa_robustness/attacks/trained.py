@@ -7,16 +7,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, final
+from typing import ClassVar, Protocol, Self, final
 
 import torch
 from torch import Tensor
 
 from iqa_robustness.attacks.artefact import Artefact, packed
-from iqa_robustness.attacks.base import Attack, AttackAccess
+from iqa_robustness.attacks.base import AttackAccess
 from iqa_robustness.attacks.learning import Training
+from iqa_robustness.attacks.linf import LinfAttack
 from iqa_robustness.attacks.objectives import RAISE, Goal, Objective, Shift
-from iqa_robustness.attacks.projections import Linf
 from iqa_robustness.datasets.base import View
 from iqa_robustness.errors import (
     ArtefactError,
@@ -79,7 +79,7 @@ class ScoreUp:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainedAttack(Attack):
+class TrainedAttack(LinfAttack):
     """Base of the attacks with an artefact: a perturbation or a generator of them, trained once and applied at once.
 
     A subclass writes `learner`, which is trained, and `perturbations`, which applies its tensors. An artefact is
@@ -93,15 +93,7 @@ class TrainedAttack(Attack):
     """
 
     access: ClassVar[AttackAccess] = "white-box"
-    restriction: ClassVar[str] = "linf"
-    varied_parameter: ClassVar[str] = "epsilon"
-    strengths: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "weak": {"epsilon": 2 / 255},
-        "medium": {"epsilon": 4 / 255},
-        "strong": {"epsilon": 8 / 255},
-    }
 
-    epsilon: float = 4 / 255
     artefact: Artefact | bytes | str | os.PathLike[str] | None = None
     dataset: str = "leaves"
     epochs: int = 20
@@ -112,16 +104,11 @@ class TrainedAttack(Attack):
             raise ConfigurationError(
                 f"{self.name} needs epochs >= 1 and batch >= 1, got {self.epochs} and {self.batch}"
             )
-        _ = self.budget  # refuses an impossible epsilon
+        super().__post_init__()
         if isinstance(self.artefact, bytes):
             object.__setattr__(self, "artefact", Artefact(data=self.artefact))
         elif isinstance(self.artefact, str | os.PathLike):
             object.__setattr__(self, "artefact", Artefact.read(self.artefact))
-
-    @property
-    def budget(self) -> Linf:
-        """The l∞ ball."""
-        return Linf(epsilon=self.epsilon)
 
     @abstractmethod
     def learner(self, size: tuple[int, int], *, seed: int, device: torch.device) -> Learner:

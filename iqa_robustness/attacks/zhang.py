@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from iqa_robustness.attacks.adam import TORCH_EPSILON, Adam
 from iqa_robustness.attacks.ascent import climb, normalised
-from iqa_robustness.attacks.base import Attack, AttackAccess
+from iqa_robustness.attacks.base import AttackAccess
+from iqa_robustness.attacks.linf import LinfAttack
 from iqa_robustness.attacks.objectives import Objective
-from iqa_robustness.attacks.projections import Linf
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.similarity import ssim
 from iqa_robustness.streams import Streams
@@ -28,7 +28,7 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Zhang(Attack):
+class Zhang(LinfAttack):
     """Adam on the pixels; what climbs is the score minus `weight` times a distance to the clean image.
 
     The distance is part of the name, and a name never means another one: see the subclasses.
@@ -51,15 +51,7 @@ class Zhang(Attack):
 
     version: ClassVar[int] = 1
     access: ClassVar[AttackAccess] = "white-box"
-    restriction: ClassVar[str] = "linf"
-    varied_parameter: ClassVar[str] = "epsilon"
-    strengths: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "weak": {"epsilon": 2 / 255},
-        "medium": {"epsilon": 4 / 255},
-        "strong": {"epsilon": 8 / 255},
-    }
 
-    epsilon: float = 4 / 255
     steps: int = 10
     weight: float = 1.0
 
@@ -68,12 +60,7 @@ class Zhang(Attack):
             raise ConfigurationError(
                 f"{self.name} needs steps >= 1 and weight >= 0, got {self.steps} and {self.weight}"
             )
-        _ = self.budget  # refuses an impossible epsilon
-
-    @property
-    def budget(self) -> Linf:
-        """The l∞ ball."""
-        return Linf(epsilon=self.epsilon)
+        super().__post_init__()
 
     @abstractmethod
     def distance(self, device: torch.device) -> Distance:
