@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageFilter
 from scipy.ndimage import correlate1d
 
@@ -30,14 +28,6 @@ from iqa_robustness.store import Store
 
 MINI = datasets.load("mini")
 PLANTED = "iqa_robustness.metrics.planted:Vulnerable"
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,14 +29,6 @@ from iqa_robustness.store import Store
 
 PLANTED = "iqa_robustness.metrics.planted:Vulnerable"
 DETECTORS = [detectors.create(name) for name in ("score-change:gaussian-blur", "feature-squeezing")]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

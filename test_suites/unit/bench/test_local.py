@@ -69,14 +69,6 @@ def runner_at(path: Path, *, numerics: Numerics = NUMERICS, **options: Any) -> L
     return LocalRunner(Store(path / "store"), numerics, **options)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def scored(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Images that the planted metrics scored, zero padding and probe images not counted."""

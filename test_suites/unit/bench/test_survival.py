@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +53,6 @@ def cell(**change: Any) -> Cell:
 @pytest.fixture
 def runner(tmp_path: Path) -> LocalRunner:
     return LocalRunner(Store(tmp_path / "store"), NUMERICS)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def clean_images() -> torch.Tensor:
