@@ -124,7 +124,8 @@ class Objective:
         self.best = clean.clone()
         self.best_values = torch.full((count,), -torch.inf, device=device)
         # The best floating-point image a gradient was taken at; its rounded form is scored when the attack ends.
-        self.iterate = clean.clone()
+        # Until one is better than the clean image, it is that image.
+        self.iterate = clean
         self.iterate_values = torch.full((count,), -torch.inf, device=device)
         self.trace: list[float] = []
         self._first: Tensor | None = None
@@ -227,13 +228,16 @@ class Objective:
         self.gradient_finite[every] &= finite
         self.gradient_nonzero[every] |= nonzero
         # At the first look only: to compare at every step costs a small metric a per cent.
-        if rows is None and not bool(self.forwards.any()) and torch.equal(images, self.clean):
+        if rows is None and not bool(self.forwards.any()) and _same(images, self.clean):
             # `best` and `iterate` hold the clean images already.
             self.clean_values, self.best_values, self.iterate_values = (values.clone() for _ in range(3))
         else:
             better = values > self.iterate_values[every]
             self.iterate_values[every] = torch.where(better, values, self.iterate_values[every])
-            for place in better.nonzero().flatten().tolist():
+            places = better.nonzero().flatten().tolist()
+            if places and self.iterate is self.clean:
+                self.iterate = self.clean.clone()
+            for place in places:
                 self.iterate[place if rows is None else rows[place]] = images[place]
         self._note_response(values, rows)
         self.forwards[every] += self.passes
@@ -280,10 +284,11 @@ class Objective:
         """Values and gradients in the goal's units, means over the passes."""
         total, slope = torch.zeros(len(images), device=images.device), torch.zeros(0)
         for number, scorer in enumerate(self._passes):
-            scores, slopes = scorer.scores_and_gradients(images, streams=streams, references=references)
+            scores, slopes = scorer.scores_and_gradients(
+                images, streams=streams, references=references, factors=self._factor
+            )
             total += self.goal.values(scores, scorer.metric.spec) / self.passes
             # In place: the scorer's tensor is new, and each further one would cost a per cent of a small metric's time.
-            slopes.mul_(self._factor(scores)[:, None, None, None])
             if self.passes > 1:
                 slopes.div_(self.passes)
             slope = slope.add_(slopes) if number else slopes
@@ -378,10 +383,22 @@ def _behind(encoder: Encoder, scorer: Scorer) -> Scorer:
 
 
 def _finite_and_nonzero(gradients: Tensor) -> tuple[Tensor, Tensor]:
-    """Two (N,) bool: every value is finite; any is not zero. Extremes are found faster than masks are made."""
+    """Two (N,) bool: every value is finite; any is not zero. Norms are found faster than masks are made."""
     flat = gradients.flatten(1)
+    norms = torch.linalg.vector_norm(flat, dim=1)
+    finite, nonzero = torch.isfinite(norms), norms > 0
+    if bool((finite & nonzero).all()):
+        return finite, nonzero
+    # A norm may also overflow, or vanish because the squares do.
     high, low = flat.amax(dim=1), flat.amin(dim=1)
     return torch.isfinite(high) & torch.isfinite(low), (high > 0) | (low < 0)
+
+
+def _same(first: Tensor, second: Tensor) -> bool:
+    """Whether two images in batches of one shape hold the same bits; in words of 64 where they are laid out so."""
+    if first.is_contiguous() and second.is_contiguous() and first.numel() % 2 == 0:
+        first, second = first.view(-1).view(torch.int64), second.view(-1).view(torch.int64)
+    return torch.equal(first, second)
 
 
 def _earlier(rows: Tensor) -> Tensor:

@@ -73,12 +73,20 @@ class Scorer:
         return torch.cat(parts).clone() if parts else images.new_empty(0)
 
     def scores_and_gradients(
-        self, images: Tensor, *, streams: Streams | None = None, references: Tensor | None = None
+        self,
+        images: Tensor,
+        *,
+        streams: Streams | None = None,
+        references: Tensor | None = None,
+        factors: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """(N, 3, H, W) to (N,) scores and (N, 3, H, W) gradients of each image's own score; arguments as of `scores`.
 
         One forward and one backward an image; no graph is kept. A score that does not depend on its image at all has
         a zero gradient, as has one that was computed outside the graph.
+
+        Args:
+            factors: (M,) scores to the (M,) numbers that their gradients are multiplied with: the outer derivative.
         """
         all_scores = []
         # In the images' own layout: steps of an attack over two layouts take twice as long.
@@ -90,8 +98,14 @@ class Scorer:
                 gradient = None
                 if scores.requires_grad:
                     (gradient,) = torch.autograd.grad(scores.sum(), leaf, allow_unused=True)
-            gradients[rows.start : rows.stop] = 0 if gradient is None else gradient[: len(rows)]
-            all_scores.append(scores.detach()[: len(rows)])
+            found, part = scores.detach()[: len(rows)], gradients[rows.start : rows.stop]
+            if gradient is None:
+                part.zero_()
+            elif factors is None:
+                part.copy_(gradient[: len(rows)])
+            else:  # at once: each further pass over the pictures costs a small metric time
+                torch.mul(gradient[: len(rows)], factors(found)[:, None, None, None], out=part)
+            all_scores.append(found)
         return (torch.cat(all_scores) if all_scores else images.new_empty(0)), gradients
 
     def _forward(self, batch: Tensor, noise: Streams | None, rows: range, references: Tensor | None) -> Tensor:
