@@ -79,6 +79,11 @@ def _parser() -> argparse.ArgumentParser:
             "iqa_robustness.reporting.degradations_command",
             "what defenses make of images that are truly bad",
         ),
+        (
+            "thresholds",
+            "iqa_robustness.reporting.thresholds_command",
+            "explain a cell's thresholds, find dead rules, suggest tighter ones",
+        ),
         ("qualify", "iqa_robustness.conformance.command", "check a metric, an attack or a defense, your own too"),
     ):
         command = commands.add_parser(name, add_help=False, help=summary)

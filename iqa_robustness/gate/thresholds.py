@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from iqa_robustness import attacks, defenses, metrics
 from iqa_robustness.axes import GOALS, SCENARIOS, Axes
 from iqa_robustness.errors import ThresholdsFileError, UnknownNameError, Where
 from iqa_robustness.gate.measurements import MEASURES
+from iqa_robustness.gate.strict_model import StrictModel
+from iqa_robustness.gate.waivers import Waiver
+from iqa_robustness.gate.yaml_lines import Lines, parsed
 
 Tier = Literal["blocker", "critical", "normal"]
 _PATTERN = frozenset("*?[")
@@ -25,11 +27,7 @@ _PATTERN = frozenset("*?[")
 _FALLBACK = {"adaptive": "nonadaptive", "certified": "nonadaptive"}
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Bound(_Strict):
+class Bound(StrictModel):
     """The limits of one measure, inclusive; a bound that is not given does not exist."""
 
     min: float | None = None
@@ -92,7 +90,7 @@ def _names(kind: str, choices: Callable[[], Iterable[str]], *, references: bool 
 Bounds = dict[Annotated[str, AfterValidator(_known("measure", lambda: MEASURES))], Bound]
 
 
-class Match(_Strict):
+class Match(StrictModel):
     """Which cells a rule is about: names or patterns, one or a list; every key given must match."""
 
     metric: _names("metric", metrics.registry.names, references=True) | None = None  # type: ignore[valid-type]
@@ -115,25 +113,30 @@ class Match(_Strict):
         )
 
 
-class Rule(_Strict):
-    """Other thresholds, a tier, or a known weakness for some cells."""
+class Rule(StrictModel):
+    """Other thresholds, a tier, a known weakness or a waiver for some cells."""
 
     match: Match
     tier: Tier | None = None
     known_weakness: Annotated[str, Field(min_length=10)] | None = None
-    thresholds: Bounds = {}
+    waiver: Waiver | None = None
+    thresholds: Bounds = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _says_something(self) -> Rule:
-        if self.tier is None and self.known_weakness is None and not self.thresholds:
-            raise ValueError("give thresholds, tier or known_weakness")
+        if all(said is None for said in (self.tier, self.known_weakness, self.waiver)) and not self.thresholds:
+            raise ValueError("give thresholds, tier, known_weakness or waiver")
+        if self.known_weakness is not None and self.waiver is not None:
+            raise ValueError("a weakness is known for good or waived for a while; keep known_weakness or waiver")
         return self
 
 
-class _File(_Strict):
+class ThresholdsModel(StrictModel):
+    """The whole file, as it is written."""
+
     version: Literal[1]
     defaults: dict[Annotated[str, AfterValidator(_known("scenario", lambda: SCENARIOS))], Bounds]
-    rules: list[Rule] = []
+    rules: list[Rule] = Field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,12 +146,14 @@ class CellThresholds:
     bounds: by measure.
     tier: how much a violation weighs.
     known_weakness: the declared reason, empty where none is declared.
-    origin: for each measure, the tier and the weakness, the line of the file it comes from.
+    waiver: of the cell, whether or not it has expired; None without one.
+    origin: for each measure, the tier, the weakness and the waiver, the line of the file it comes from.
     """
 
     bounds: Mapping[str, Bound]
     tier: Tier = "critical"
     known_weakness: str = ""
+    waiver: Waiver | None = None
     origin: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -159,7 +164,7 @@ class Thresholds:
     path: Path
     defaults: Mapping[str, Mapping[str, Bound]]
     rules: tuple[Rule, ...]
-    lines: Mapping[tuple[str | int, ...], int]
+    lines: Lines
 
     @classmethod
     def load(cls, path: Path) -> Thresholds:
@@ -176,12 +181,22 @@ class Thresholds:
                 where=Where(file=str(path)),
                 fix="write one (docs/thresholds.md) or name it with --iqa-thresholds",
             ) from None
-        data, lines = _parse(text, path)
+        return cls.from_text(text, path)
+
+    @classmethod
+    def from_text(cls, text: str, path: Path) -> Thresholds:
+        """Validate what a file holds or is about to hold; `path` is what errors name. Raises ThresholdsFileError."""
+        data, lines = parsed(text, path)
         try:
-            parsed = _File.model_validate(data)
+            model = ThresholdsModel.model_validate(data)
         except ValidationError as error:
             raise _readable(error, lines, path) from None
-        return cls(path=path, defaults=parsed.defaults, rules=tuple(parsed.rules), lines=lines)
+        return cls(path=path, defaults=model.defaults, rules=tuple(model.rules), lines=lines)
+
+    def covering(self, cell: Axes) -> list[int]:
+        """Numbers of the rules that cover the cell, in the order in which each overrules those before it."""
+        order = sorted(range(len(self.rules)), key=lambda number: (len(self.rules[number].match.given), number))
+        return [number for number in order if self.rules[number].match.covers(cell)]
 
     def for_cell(self, cell: Axes) -> CellThresholds:
         """Defaults of the scenario, then every rule that covers the cell: more keys win, then the later one."""
@@ -191,59 +206,14 @@ class Thresholds:
             for name, bound in self.defaults.get(scenario, {}).items():
                 bounds[name], origin[name] = bound, self.lines.get(("defaults", scenario, name), 0)
         found: dict[str, Any] = {}
-        order = sorted(range(len(self.rules)), key=lambda number: (len(self.rules[number].match.given), number))
-        for number in order:
+        for number in self.covering(cell):
             rule = self.rules[number]
-            if not rule.match.covers(cell):
-                continue
             for name, bound in rule.thresholds.items():
                 bounds[name], origin[name] = bound, self.lines.get(("rules", number, "thresholds", name), 0)
-            for key in ("tier", "known_weakness"):
+            for key in ("tier", "known_weakness", "waiver"):
                 if getattr(rule, key) is not None:
                     found[key], origin[key] = getattr(rule, key), self.lines.get(("rules", number, key), 0)
         return CellThresholds(bounds=bounds, origin=origin, **found)
-
-
-def _parse(text: str, path: Path) -> tuple[Any, dict[tuple[str | int, ...], int]]:
-    fix = "see docs/thresholds.md for an example"
-    try:
-        loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
-        if node is None:
-            raise ThresholdsFileError("the thresholds file is empty", where=Where(file=str(path)), fix=fix)
-        lines = dict(_walk(node, (), path))
-        return loader.construct_document(node), lines
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise ThresholdsFileError(
-            f"the thresholds file is no valid YAML: {error.problem}", where=Where(file=str(path), line=line), fix=fix
-        ) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # no text, an impossible date, an alias of itself
-        raise ThresholdsFileError(
-            f"the thresholds file is no valid YAML: {error}", where=Where(file=str(path)), fix=fix
-        ) from None
-
-
-def _walk(node: yaml.Node, at: tuple[str | int, ...], path: Path) -> Iterator[tuple[tuple[str | int, ...], int]]:
-    yield at, node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if not isinstance(key, yaml.ScalarNode):
-                raise ThresholdsFileError(
-                    "a key is a list or a mapping", where=Where(file=str(path), line=line), fix="write a plain word"
-                )
-            if key.value in seen:
-                raise ThresholdsFileError(
-                    f"the key {key.value!r} is given twice", where=Where(file=str(path), line=line), fix="keep one"
-                )
-            seen.add(key.value)
-            yield from _walk(value, (*at, key.value), path)
-            yield (*at, key.value), line
-    elif isinstance(node, yaml.SequenceNode):
-        for number, value in enumerate(node.value):
-            yield from _walk(value, (*at, number), path)
 
 
 def _readable(error: ValidationError, lines: Mapping[tuple[str | int, ...], int], path: Path) -> ThresholdsFileError:
@@ -275,9 +245,9 @@ def _readable(error: ValidationError, lines: Mapping[tuple[str | int, ...], int]
 
 def _allowed_keys(location: tuple[Any, ...]) -> list[str]:
     if len(location) == 1:
-        return [*_File.model_fields]
+        return [*ThresholdsModel.model_fields]
     if location[0] == "rules" and len(location) == 3:
         return [*Rule.model_fields]
-    if location[0] == "rules" and location[2] == "match":
-        return [*Match.model_fields]
+    if location[0] == "rules" and location[2] in ("match", "waiver"):
+        return [*(Match if location[2] == "match" else Waiver).model_fields]
     return [*Bound.model_fields]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ class Verdict:
         to work). Only `pass` is green; `informing` cells are reported, and nothing is required of them.
     checks: every gated measure; measurements: every measure.
     reasons: why it is not a pass.
+    today: the day of the judgement, on which waivers hold or have expired; None, and every waiver holds.
     """
 
     status: Status
@@ -62,11 +64,25 @@ class Verdict:
     measurements: dict[str, Measurement]
     reasons: tuple[str, ...]
     thresholds: CellThresholds
+    today: datetime.date | None = None
+
+    @property
+    def weakness(self) -> str:
+        """Why thresholds.yaml expects the cell not to pass: a known weakness, or a waiver that holds; empty if not."""
+        waiver = self.thresholds.waiver
+        waived = str(waiver) if waiver is not None and not self.waiver_expired else ""
+        return self.thresholds.known_weakness or waived
+
+    @property
+    def waiver_expired(self) -> bool:
+        """Whether the cell has a waiver whose last day is over."""
+        waiver = self.thresholds.waiver
+        return waiver is not None and self.today is not None and waiver.expired(self.today)
 
     @property
     def declared(self) -> bool:
-        """Whether thresholds.yaml declares the cell as a known weakness."""
-        return bool(self.thresholds.known_weakness)
+        """Whether thresholds.yaml expects the cell not to pass."""
+        return bool(self.weakness)
 
     @property
     def expected(self) -> bool:
@@ -75,15 +91,26 @@ class Verdict:
 
     @property
     def exit_code(self) -> ExitCode:
-        """What this cell alone would end a run with; a weakness that is gone is a failure until its rule is removed."""
+        """What this cell alone would end a run with.
+
+        A weakness that is gone and a waiver that has expired are failures until their rule is removed. Of tier
+        `blocker`, what is undecided does not go out: it ends a run as a failure does. Of tier `normal`, a failure
+        blocks nothing: it ends a run as what is undecided does.
+        """
         if self.expected:
             return ExitCode.PASS
+        if self.status in ("pass", "fail", "inconclusive") and self.waiver_expired:
+            return ExitCode.FAIL
         if self.declared and self.status == "pass":
             return ExitCode.FAIL
+        if self.thresholds.tier == "blocker" and self.status == "inconclusive":
+            return ExitCode.FAIL
+        if self.thresholds.tier == "normal" and self.status == "fail":
+            return ExitCode.INCONCLUSIVE
         return EXIT_CODES[self.status]
 
 
-def judge(record: Record, thresholds: CellThresholds) -> Verdict:
+def judge(record: Record, thresholds: CellThresholds, *, today: datetime.date | None = None) -> Verdict:
     """Judge a record. Invalid before fail before inconclusive before pass: what proves nothing cannot be waived."""
     measurements = measure(record)
     checks = tuple(
@@ -107,7 +134,14 @@ def judge(record: Record, thresholds: CellThresholds) -> Verdict:
     why = reasons or [str(check) for check in checks if check.status != "pass"]
     if not checks and not reasons and status != "informing":
         why = ["no threshold applies to this cell; add one to thresholds.yaml"]
-    return Verdict(status=status, checks=checks, measurements=measurements, reasons=tuple(why), thresholds=thresholds)
+    return Verdict(
+        status=status,
+        checks=checks,
+        measurements=measurements,
+        reasons=tuple(why),
+        thresholds=thresholds,
+        today=today,
+    )
 
 
 def described(measurement: Measurement) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from typing import Any, NoReturn
 
@@ -52,7 +53,8 @@ class Gate:
         except CapabilityError as error:
             self._request.node.stash[NOT_APPLICABLE] = True
             pytest.skip(f"not applicable: {error.what}")
-        verdict = judge(record, self._session.thresholds.for_cell(cell))
+        today = datetime.datetime.now(tz=datetime.UTC).date()
+        verdict = judge(record, self._session.thresholds.for_cell(cell), today=today)
         self._report(cell, pair, record, verdict, computed=runner.computed > before)
         return verdict
 
@@ -61,11 +63,18 @@ class Gate:
         __tracebackhide__ = True
         verdict = self.verdict(cell, pair)
         if verdict.expected:
-            pytest.xfail(f"known weakness: {verdict.thresholds.known_weakness}")
+            pytest.xfail(f"known weakness: {verdict.weakness}")
         if verdict.declared and verdict.status == "pass":
+            rule = "known_weakness" if verdict.thresholds.known_weakness else "waiver"
             _fail(
-                f"pass: the declared weakness is gone ({verdict.thresholds.known_weakness})",
-                f"remove the rule at {self._place(verdict, 'known_weakness')}, so that it stays gone",
+                f"pass: the declared weakness is gone ({verdict.weakness})",
+                f"remove the rule at {self._place(verdict, rule)}, so that it stays gone",
+            )
+        if verdict.waiver_expired and verdict.status in ("pass", "fail", "inconclusive"):
+            reasons = [f"the waiver has expired: {verdict.thresholds.waiver}", *verdict.reasons]
+            _fail(
+                "\n".join([f"{verdict.status}: {cell.name}", *(f"  {reason}" for reason in reasons)]),
+                f"remove the waiver at {self._place(verdict, 'waiver')} when the weakness is mended, or renew it",
             )
         if verdict.status not in ("pass", "informing"):
             command = reproduce_command(self._request.node.nodeid, self._request.config)
@@ -107,7 +116,8 @@ def outcome(cell: Cell, record: Record, verdict: Verdict, *, computed: bool) -> 
         "source": cell.source,
         "status": verdict.status,
         "expected": verdict.expected,
-        "weakness": verdict.thresholds.known_weakness,
+        "weakness": verdict.weakness,
+        "waiver_expired": verdict.waiver_expired,
         "tier": verdict.thresholds.tier,
         "exit_code": int(verdict.exit_code),
         "reasons": [*verdict.reasons],

@@ -130,6 +130,7 @@ def _broken(item: pytest.Item, error: BaseException) -> dict[str, Any]:
         "status": "missing",
         "expected": False,
         "weakness": "",
+        "waiver_expired": False,
         "tier": "critical",
         "exit_code": int(code),
         "reasons": [f"{type(error).__name__}: {what}"],

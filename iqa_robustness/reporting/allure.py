@@ -78,10 +78,7 @@ def report_cell(
 
 def _description(record: Record, verdict: Verdict, command: str) -> str:
     """Markdown: verdict, checks, measures, protocol, command."""
-    lines = [
-        f"**{verdict.status}**"
-        + (f" (known weakness: {verdict.thresholds.known_weakness})" if verdict.declared else "")
-    ]
+    lines = [f"**{verdict.status}**" + (f" (known weakness: {verdict.weakness})" if verdict.declared else "")]
     lines += [f"- {reason}" for reason in verdict.reasons]
     lines += ["", "| check | measured | required |", "|---|---|---|"]
     lines += [f"| {c.status} | {described(c.measurement)} | {c.bound} |" for c in verdict.checks]

@@ -36,6 +36,7 @@ _MARKS = {
     "invalid": "⚠️",
     "missing": "⬜",
     "gone": "❌",
+    "expired": "❌",
     "informing": "📊",
 }
 _LISTED = 20

@@ -24,17 +24,20 @@ LABELS = {
     "invalid": "invalid",
     "missing": "missing",
     "gone": "weakness gone",
+    "expired": "waiver expired",
     "informing": "reported",
 }
 NONADAPTIVE_ONLY = "non-adaptive only"
 # From bad to good: a pair is as good as its worst cell.
-SEVERITY = ("fail", "missing", "invalid", "inconclusive", "gone", "weakness", "pass", "informing")
+SEVERITY = ("fail", "expired", "missing", "invalid", "inconclusive", "gone", "weakness", "pass", "informing")
 
 
 def label(cell: Outcome) -> str:
     """The verdict's key in `LABELS`: a declared weakness that shows is no failure, one that is gone is."""
     if cell["expected"]:
         return "weakness"
+    if cell["waiver_expired"] and cell["status"] in ("pass", "fail", "inconclusive"):
+        return "expired"
     if cell["weakness"] and cell["status"] == "pass":
         return "gone"
     return str(cell["status"])

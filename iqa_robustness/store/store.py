@@ -143,6 +143,13 @@ class Store:
             raise self.quarantined(digest, f"{_MANIFEST} is damaged")
         return Entry(store=self, digest=digest, manifest=manifest)
 
+    def digests(self, *, holding: str = _MANIFEST) -> list[str]:
+        """Digests of all entries that hold a file of this name, sorted; their manifests are not looked at."""
+        try:
+            return sorted(path.split("/")[-2] for path in self.fs.glob(f"{self.root}/entries/*/*/{holding}"))
+        except OSError as error:
+            raise self.failure("listed", error) from error
+
     def put(self, key: Key, files: Mapping[str, bytes | Path], *, volatile: Mapping[str, Any] | None = None) -> Entry:
         """Write an entry; if another process was first, its entry stands. Paths are moved into the store.
 

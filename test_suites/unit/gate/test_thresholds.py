@@ -353,7 +353,12 @@ MISTAKES = {
     "number instead of a bound": (HEAD + "  adaptive:\n    gain: 20", 5, "keys with values are expected, got 20", ""),
     "empty bound": (HEAD + "  adaptive:\n    gain: {}", 5, "give min, max or both", ""),
     "min above max": (HEAD + "  adaptive:\n    gain: {min: 3, max: 2}", 5, "min 3 is above max 2", ""),
-    "empty rule": (HEAD + "rules:\n  - match: {metric: compact}", 5, "give thresholds, tier or known_weakness", ""),
+    "empty rule": (
+        HEAD + "rules:\n  - match: {metric: compact}",
+        5,
+        "give thresholds, tier, known_weakness or waiver",
+        "",
+    ),
     "rule without match": (HEAD + "rules:\n  - tier: normal", 5, "the key 'rules.0.match' is missing", "add it"),
     "unknown tier": (RULE + "    tier: high", 6, "'blocker', 'critical' or 'normal', got 'high'", ""),
     "weakness without a reason": (RULE + "    known_weakness: todo", 6, "at least 10 characters, got 'todo'", ""),

@@ -52,6 +52,36 @@ def test_a_declared_weakness_that_is_gone_fails_and_names_the_line(project: Any)
     result.stdout.fnmatch_lines(["*the declared weakness is gone*", "*remove the rule at thresholds.yaml, line 5*"])
 
 
+def waived(expires: str) -> str:
+    return f"""
+        version: 1
+        defaults: {{nonadaptive: {{d_score: {{max: 20}}}}}}
+        rules:
+          - match: {{metric: "own:Fragile"}}
+            waiver: {{reason: waits for new weights, owner: ana, issue: "https://example.org/7", expires: {expires}}}
+    """
+
+
+def test_a_waiver_holds_until_its_day_and_then_fails_with_its_owner_and_line(project: Any) -> None:
+    project.write("thresholds.yaml", waived("2999-12-31"))
+    arguments = ("--iqa-metric=own:Fragile", "--iqa-strength=strong", "-rx")
+    result = project.run(*arguments)
+    assert result.ret == ExitCode.PASS
+    result.assert_outcomes(xfailed=1)
+    result.stdout.fnmatch_lines(["*waived until 2999-12-31 by ana, https://example.org/7*"])
+    project.write("thresholds.yaml", waived("2020-12-31"))
+    result = project.run(*arguments)
+    assert result.ret == ExitCode.FAIL
+    result.stdout.fnmatch_lines(["*the waiver has expired: *by ana*", "*thresholds.yaml, line 5*", "*waiver expired*"])
+
+
+def test_a_failure_of_tier_normal_blocks_nothing(project: Any) -> None:
+    project.write("thresholds.yaml", declared("Fragile").replace('known_weakness: "' + WEAKNESS + '"', "tier: normal"))
+    result = project.run("--iqa-metric=own:Fragile", "--iqa-strength=strong")
+    assert result.ret == ExitCode.INCONCLUSIVE
+    result.assert_outcomes(failed=1)
+
+
 def test_an_attack_that_cannot_work_is_invalid_also_where_a_weakness_is_declared(project: Any) -> None:
     project.write("thresholds.yaml", declared("Flat"))
     result = project.run("--iqa-metric=own:Flat", "--iqa-strength=medium")

@@ -22,6 +22,7 @@ def outcome() -> Any:
             "status": "pass",
             "expected": False,
             "weakness": "",
+            "waiver_expired": False,
             "tier": "critical",
             "exit_code": 0,
             "reasons": [],

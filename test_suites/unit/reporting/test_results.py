@@ -40,6 +40,9 @@ from iqa_robustness.reporting.table import summary_lines
         ({"status": "inconclusive", "expected": True, "weakness": "known for long"}, "weakness"),
         ({"status": "pass", "weakness": "known for long"}, "gone"),
         ({"status": "invalid", "weakness": "known for long"}, "invalid"),
+        ({"status": "pass", "waiver_expired": True}, "expired"),
+        ({"status": "inconclusive", "waiver_expired": True}, "expired"),
+        ({"status": "invalid", "waiver_expired": True}, "invalid"),
         ({"status": "missing"}, "missing"),
     ],
 )
