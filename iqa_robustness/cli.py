@@ -79,6 +79,8 @@ def _parser() -> argparse.ArgumentParser:
             "iqa_robustness.reporting.degradations_command",
             "what defenses make of images that are truly bad",
         ),
+        ("compare", "iqa_robustness.reporting.compare_command", "two versions of a metric, by their runs' stores"),
+        ("store", "iqa_robustness.reporting.store_command", "export what later runs are compared with"),
         (
             "thresholds",
             "iqa_robustness.reporting.thresholds_command",

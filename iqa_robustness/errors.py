@@ -118,6 +118,10 @@ class ThresholdsFileError(ConfigurationError):
     """thresholds.yaml does not say what it should."""
 
 
+class BaselineError(ConfigurationError):
+    """A run that is to be compared with cannot be read, or its numbers cannot be compared with."""
+
+
 class CapabilityError(ConfigurationError):
     """An attack needs something its target does not offer (a gradient, for one)."""
 

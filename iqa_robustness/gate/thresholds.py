@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from iqa_robustness import attacks, defenses, metrics
 from iqa_robustness.axes import GOALS, SCENARIOS, Axes
 from iqa_robustness.errors import ThresholdsFileError, UnknownNameError, Where
+from iqa_robustness.gate.baseline import RATCHETED
 from iqa_robustness.gate.measurements import MEASURES
 from iqa_robustness.gate.strict_model import StrictModel
 from iqa_robustness.gate.waivers import Waiver
@@ -28,17 +29,23 @@ _FALLBACK = {"adaptive": "nonadaptive", "certified": "nonadaptive"}
 
 
 class Bound(StrictModel):
-    """The limits of one measure, inclusive; a bound that is not given does not exist."""
+    """The limits of one measure, inclusive; a bound that is not given does not exist.
+
+    max_regression: how much worse than in the baseline (`--iqa-baseline`), in the measure's unit.
+    """
 
     min: float | None = None
     max: float | None = None
+    max_regression: float | None = None
 
     @model_validator(mode="after")
     def _not_empty(self) -> Bound:
-        if self.min is None and self.max is None:
-            raise ValueError("give min, max or both")
-        if any(math.isnan(bound) for bound in (self.min, self.max) if bound is not None):
+        if self.min is None and self.max is None and self.max_regression is None:
+            raise ValueError("give min, max or max_regression")
+        if any(math.isnan(bound) for bound in (self.min, self.max, self.max_regression) if bound is not None):
             raise ValueError("a bound is no number, nothing would ever pass")
+        if self.max_regression is not None and self.max_regression < 0:
+            raise ValueError("max_regression must not be negative")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min {self.min:g} is above max {self.max:g}")
         return self
@@ -46,7 +53,10 @@ class Bound(StrictModel):
     def __str__(self) -> str:
         """As it is read aloud: `at most 20`."""
         parts = [f"at least {self.min:g}"] if self.min is not None else []
-        return " and ".join(parts + ([f"at most {self.max:g}"] if self.max is not None else []))
+        parts += [f"at most {self.max:g}"] if self.max is not None else []
+        if self.max_regression is not None:
+            parts.append(f"at most {self.max_regression:g} worse than the baseline")
+        return " and ".join(parts)
 
 
 def _known(
@@ -87,7 +97,16 @@ def _names(kind: str, choices: Callable[[], Iterable[str]], *, references: bool 
     return Annotated[list[name], Field(min_length=1), BeforeValidator(_listed)]
 
 
-Bounds = dict[Annotated[str, AfterValidator(_known("measure", lambda: MEASURES))], Bound]
+def _ratcheted(bounds: dict[str, Bound]) -> dict[str, Bound]:
+    for name, bound in bounds.items():
+        if bound.max_regression is not None and name not in RATCHETED:
+            raise ValueError(f"no max_regression for {name}; a baseline can be held against {', '.join(RATCHETED)}")
+    return bounds
+
+
+Bounds = Annotated[
+    dict[Annotated[str, AfterValidator(_known("measure", lambda: MEASURES))], Bound], AfterValidator(_ratcheted)
+]
 
 
 class Match(StrictModel):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from iqa_robustness.errors import ExitCode
+from iqa_robustness.gate.baseline import Regression, regression
 from iqa_robustness.gate.measurements import Measurement, measure
 from iqa_robustness.gate.thresholds import Bound, CellThresholds
 from iqa_robustness.gate.validity import invalid_reasons
@@ -37,15 +39,32 @@ INFORMING = ("transfer",)
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One measure against its threshold."""
+    """One measure against its threshold, or (`regression`) against a baseline."""
 
     measurement: Measurement
     bound: Bound
     status: Status
+    regression: Regression | None = None
+
+    @property
+    def name(self) -> str:
+        """The measure's name; that of a regression is its own."""
+        return f"{self.measurement.name}{'' if self.regression is None else '_regression'}"
+
+    @property
+    def finding(self) -> str:
+        """What was measured: `D_score 63.1 [55.0, 71.9] % of range`, or how much worse it is than in the baseline."""
+        found = self.regression
+        if found is None:
+            return described(self.measurement)
+        worse = described(dataclasses.replace(self.measurement, interval=found.interval))
+        digits = 1 if self.measurement.unit.startswith("%") else 3
+        return f"{worse} worse than the baseline ({found.before:.{digits}f} there, {found.after:.{digits}f} here)"
 
     def __str__(self) -> str:
         """`fail: D_score 63.1 [55.0, 71.9] % of range; at most 20 is required`."""
-        return f"{self.status}: {described(self.measurement)}; {self.bound} is required"
+        unused = {"max_regression": None} if self.regression is None else {"min": None, "max": None}
+        return f"{self.status}: {self.finding}; {self.bound.model_copy(update=unused)} is required"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,14 +129,32 @@ class Verdict:
         return EXIT_CODES[self.status]
 
 
-def judge(record: Record, thresholds: CellThresholds, *, today: datetime.date | None = None) -> Verdict:
-    """Judge a record. Invalid before fail before inconclusive before pass: what proves nothing cannot be waived."""
+def judge(
+    record: Record,
+    thresholds: CellThresholds,
+    *,
+    today: datetime.date | None = None,
+    baseline: Record | None = None,
+) -> Verdict:
+    """Judge a record. Invalid before fail before inconclusive before pass: what proves nothing cannot be waived.
+
+    Args:
+        record: of the cell.
+        thresholds: that hold for it.
+        today: on which waivers hold or have expired.
+        baseline: the same cell's record in the run that `max_regression` compares with; None where there is none.
+    """
     measurements = measure(record)
     checks = tuple(
         Check(measurement=measurements[name], bound=bound, status=_status(measurements[name], bound))
         for name, bound in thresholds.bounds.items()
-        if name in measurements and measurements[name].gated and _applies(measurements, name)
+        if (bound.min is not None or bound.max is not None)
+        and name in measurements
+        and measurements[name].gated
+        and _applies(measurements, name)
     )
+    if baseline is not None:
+        checks += tuple(_regressions(record, baseline, measurements, thresholds))
     reasons = invalid_reasons(record)
     found = {check.status for check in checks}
     status: Status
@@ -142,6 +179,19 @@ def judge(record: Record, thresholds: CellThresholds, *, today: datetime.date | 
         thresholds=thresholds,
         today=today,
     )
+
+
+def _regressions(
+    record: Record, baseline: Record, measurements: Mapping[str, Measurement], thresholds: CellThresholds
+) -> Iterator[Check]:
+    """What has become worse: a failure where it is more than allowed and the interval excludes that nothing has."""
+    for name, bound in thresholds.bounds.items():
+        if bound.max_regression is None or name not in measurements or not measurements[name].gated:
+            continue
+        found = regression(name, baseline, record)
+        worse = found.proven and found.interval.value > bound.max_regression
+        status: Status = "fail" if worse else "pass"
+        yield Check(measurement=measurements[name], bound=bound, status=status, regression=found)
 
 
 def described(measurement: Measurement) -> str:

@@ -46,7 +46,7 @@ class Gate:
             pytest.skip.Exception: the cell has no meaning, for one a white-box attack on a metric without gradients.
         """
         runner = self._session.runner
-        before = runner.computed
+        computed = runner.computed
         try:
             with time_limit(self._session.timeout, cell=cell.name):
                 record = runner.record(cell, pair)
@@ -54,8 +54,9 @@ class Gate:
             self._request.node.stash[NOT_APPLICABLE] = True
             pytest.skip(f"not applicable: {error.what}")
         today = datetime.datetime.now(tz=datetime.UTC).date()
-        verdict = judge(record, self._session.thresholds.for_cell(cell), today=today)
-        self._report(cell, pair, record, verdict, computed=runner.computed > before)
+        before = self._session.baseline.of(record) if self._session.baseline is not None else None
+        verdict = judge(record, self._session.thresholds.for_cell(cell), today=today, baseline=before)
+        self._report(cell, pair, record, verdict, computed=runner.computed > computed)
         return verdict
 
     def check(self, cell: Cell, pair: Pair) -> Verdict:
@@ -123,7 +124,7 @@ def outcome(cell: Cell, record: Record, verdict: Verdict, *, computed: bool) -> 
         "reasons": [*verdict.reasons],
         "measures": {name: _numbers(m) for name, m in verdict.measurements.items() if m.applicable},
         "mixtures": [_mixture(mixture) for mixture in mixtures(record)],
-        "checks": {check.measurement.name: [check.status, str(check.bound)] for check in verdict.checks},
+        "checks": {check.name: [check.status, str(check.bound)] for check in verdict.checks},
         "images": len(record.images),
         "mos_kind": record.meta["dataset"]["mos_kind"],
         "protocol": record.meta["protocol"],

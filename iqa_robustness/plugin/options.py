@@ -38,6 +38,10 @@ OPTIONS = (
     Option(name="from-store", help="compute nothing; judge what the store holds, the rest is missing", flag=True),
     Option(name="thresholds", help="thresholds file", default="thresholds.yaml"),
     Option(
+        name="baseline",
+        help="store or exported file of another run; a cell that is worse by more than max_regression fails",
+    ),
+    Option(
         name="ranges", help="YAML file of calibrated score ranges (iqa-robustness calibrate), besides the package's"
     ),
     Option(

@@ -20,6 +20,7 @@ from iqa_robustness.plugin import options
 if TYPE_CHECKING:
     from iqa_robustness.attacks.strengths import StrengthTable
     from iqa_robustness.bench.runners.local import LocalRunner
+    from iqa_robustness.gate.baseline import Baseline
     from iqa_robustness.gate.thresholds import Thresholds
     from iqa_robustness.metrics.ranges import Ranges
 
@@ -87,6 +88,16 @@ class RobustnessSession:
         from iqa_robustness.gate.thresholds import Thresholds
 
         return Thresholds.load(self.config.rootpath / self._value("thresholds"))
+
+    @cached_property
+    def baseline(self) -> Baseline | None:
+        """Of `--iqa-baseline`: a store or an exported file, relative to the root directory; None when not given."""
+        given = self._value("baseline")
+        if not given:
+            return None
+        from iqa_robustness.gate.baseline import Baseline
+
+        return Baseline.load(given if "://" in given else str(self.config.rootpath / given))
 
     @cached_property
     def ranges(self) -> Ranges | None:
@@ -195,6 +206,8 @@ class RobustnessSession:
             load=not self.config.option.collectonly,  # a list of ids must not pay for torch
             between=between,
         )
+        if not self.config.option.collectonly:
+            _ = self.baseline
         _ = self.thresholds, self.timeout, self.attachments, self.ranges, self.licence_policy, self.strengths
         found = [*plan.cells, *plan.not_applicable]
         self.cells |= {cell.name: cell for cell in found}

@@ -81,7 +81,7 @@ def _description(record: Record, verdict: Verdict, command: str) -> str:
     lines = [f"**{verdict.status}**" + (f" (known weakness: {verdict.weakness})" if verdict.declared else "")]
     lines += [f"- {reason}" for reason in verdict.reasons]
     lines += ["", "| check | measured | required |", "|---|---|---|"]
-    lines += [f"| {c.status} | {described(c.measurement)} | {c.bound} |" for c in verdict.checks]
+    lines += [f"| {c.status} | {c.finding} | {c.bound} |" for c in verdict.checks]
     checked = {check.measurement.name for check in verdict.checks}
     lines += ["", "Reported, not gated:", ""]
     lines += [

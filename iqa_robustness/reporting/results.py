@@ -45,17 +45,18 @@ def label(cell: Outcome) -> str:
 
 def is_control(cell: Outcome) -> bool:
     """Whether the cell judges the harness itself: a subject planted to be weak, degenerate or robust."""
-    return _planted(cell["metric"])
+    return is_planted(cell["metric"])
 
 
 def shown_worst_cases(found: Iterable[WorstCase]) -> list[WorstCase]:
     """Those of real metrics, by metric, defense, scenario, goal, and from the least strength to the greatest."""
     order = {name: place for place, name in enumerate(STRENGTHS)}
-    judged = [worst for worst in found if not _planted(worst.subject[0])]
+    judged = [worst for worst in found if not is_planted(worst.subject[0])]
     return sorted(judged, key=lambda w: (*w.subject[:4], order.get(w.subject[4], len(order)), w.subject[4]))
 
 
-def _planted(metric: object) -> bool:
+def is_planted(metric: object) -> bool:
+    """Whether the name is that of a metric which stands for a known behaviour, to judge the harness by."""
     return str(metric).startswith("iqa_robustness.metrics.planted:")
 
 

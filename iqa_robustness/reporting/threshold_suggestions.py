@@ -72,7 +72,7 @@ def suggestions(
             continue
         pair = (cell.metric, cell.defense, cell.scenario)
         counts[pair] = counts.get(pair, 0) + 1
-        for check in verdict.checks:
+        for check in verdict.checks:  # without a baseline none is a regression
             interval, bound = check.measurement.interval, check.bound
             for side, limit, value in (("max", bound.max, interval.high), ("min", bound.min, interval.low)):
                 if limit is not None and math.isfinite(value):

@@ -11,16 +11,16 @@ from iqa_robustness.axes import Axes
 from iqa_robustness.bench.plan import Selection, check_selection, parsed_patterns
 from iqa_robustness.bench.profiles import names, profile
 from iqa_robustness.errors import ConfigurationError, ExitCode
+from iqa_robustness.gate.baseline import stored_records
 from iqa_robustness.gate.thresholds import Thresholds
 from iqa_robustness.gate.thresholds_schema import as_text
 from iqa_robustness.reporting.columns import aligned
+from iqa_robustness.reporting.results import is_planted
 from iqa_robustness.reporting.threshold_cells import NamedCell, profile_cells
 from iqa_robustness.reporting.threshold_explanation import explained
 from iqa_robustness.reporting.threshold_lint import findings
 from iqa_robustness.reporting.threshold_suggestions import completed, difference, suggestions
 from iqa_robustness.store import Record, Store
-
-_PLANTED = "iqa_robustness.metrics.planted:"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,14 +105,9 @@ def _schema(options: argparse.Namespace) -> int:
 
 def _records(url: str) -> Iterator[tuple[Axes, Record]]:
     """Every record of a store that is about a real metric."""
-    store = Store(url, read_only=True)
-    for digest in store.digests(holding="record.parquet"):
-        entry = store.find(digest)
-        if entry is None:
-            continue
-        record = Record.from_files({"record.parquet": entry.read("record.parquet")})
+    for record in stored_records(Store(url, read_only=True)):
         cell = record.meta["cell"]
-        if not cell["metric"].startswith(_PLANTED):
+        if not is_planted(cell["metric"]):
             axes = ("metric", "defense", "attack", "strength", "scenario", "goal")
             yield NamedCell(**{axis: cell[axis] for axis in axes}), record
 

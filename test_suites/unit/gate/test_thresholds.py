@@ -351,7 +351,7 @@ MISTAKES = {
     "truth as bound": (HEAD + "  adaptive:\n    gain: {max: yes}", 5, "valid number, got True", ""),
     "no number as bound": (HEAD + "  adaptive:\n    gain: {max: .nan}", 5, "is no number", ""),
     "number instead of a bound": (HEAD + "  adaptive:\n    gain: 20", 5, "keys with values are expected, got 20", ""),
-    "empty bound": (HEAD + "  adaptive:\n    gain: {}", 5, "give min, max or both", ""),
+    "empty bound": (HEAD + "  adaptive:\n    gain: {}", 5, "give min, max or max_regression", ""),
     "min above max": (HEAD + "  adaptive:\n    gain: {min: 3, max: 2}", 5, "min 3 is above max 2", ""),
     "empty rule": (
         HEAD + "rules:\n  - match: {metric: compact}",

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from iqa_robustness.cli import main
 from iqa_robustness.errors import ExitCode
 
 WEAKNESS = "a pattern that one row in two carries moves this score"
@@ -80,6 +81,27 @@ def test_a_failure_of_tier_normal_blocks_nothing(project: Any) -> None:
     result = project.run("--iqa-metric=own:Fragile", "--iqa-strength=strong")
     assert result.ret == ExitCode.INCONCLUSIVE
     result.assert_outcomes(failed=1)
+
+
+def test_a_metric_that_got_worse_than_its_baseline_fails_within_its_limits(project: Any) -> None:
+    ratchet = """
+        version: 1
+        defaults: {nonadaptive: {d_score: {max: 1000, max_regression: 2}}}
+    """
+    project.write("thresholds.yaml", ratchet)
+    assert project.run("--iqa-strength=medium").ret == ExitCode.PASS
+    store, file = str(project.path / ".iqa-store"), str(project.path / "baseline.parquet")
+    assert main(["store", "export-baseline", "--iqa-store", store, "--to", file]) == 0
+    assert project.run("--iqa-strength=medium", "--iqa-baseline=baseline.parquet").ret == ExitCode.PASS
+    source = (project.path / "own.py").read_text(encoding="utf-8")
+    # Four times as steep: its shifts leave the baseline's range, which they are measured on.
+    project.write("own.py", source.replace("return 200 *", "return 800 *", 1))
+    result = project.run("--iqa-strength=medium", "--iqa-baseline=baseline.parquet")
+    assert result.ret == ExitCode.FAIL
+    result.stdout.fnmatch_lines(["*fail: D_score * worse than the baseline (* there, * here); at most 2 worse *"])
+    result = project.run("--iqa-strength=medium", "--iqa-baseline=gone.parquet")
+    assert result.ret == ExitCode.CONFIGURATION
+    result.stderr.fnmatch_lines(["*the baseline cannot be read*"])
 
 
 def test_an_attack_that_cannot_work_is_invalid_also_where_a_weakness_is_declared(project: Any) -> None:
