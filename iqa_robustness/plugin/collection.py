@@ -7,7 +7,7 @@ import pytest
 from iqa_robustness.bench.cell import Cell
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.plugin.outcomes import is_worker
-from iqa_robustness.plugin.session import robustness_session, started
+from iqa_robustness.plugin.session import RobustnessSession, robustness_session, started
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise pytest.UsageError(str(session.error))
         items.clear()  # the controller raises what the worker reports
         return
-    empty, useless, refused = [], [], []
+    empty, useless, refused, kept = [], [], [], []
     for item in items:
         if item.get_closest_marker("iqa_cells"):
             cell = _cell_of(item)
@@ -55,11 +55,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 refused.append(item)
             elif cell in session.not_applicable:
                 useless.append(item)
-    if empty or useless or refused:
-        config.hook.pytest_deselected(items=[*empty, *useless, *refused])
-        dropped = {*empty, *useless, *refused}
+            else:
+                kept.append(item)
+    elsewhere = _elsewhere(session, kept)
+    dropped = {*empty, *useless, *refused, *elsewhere}
+    if dropped:
+        config.hook.pytest_deselected(items=[item for item in items if item in dropped])
         items[:] = [item for item in items if item not in dropped]
-        session.notes = _notes([session.cells[_cell_of(item)] for item in useless])
+    session.notes = _notes([session.cells[_cell_of(item)] for item in useless])
+    if session.shard is not None:
+        count = len(kept)
+        session.notes.append(f"shard {session.shard}: {count - len(elsewhere)} of {count} items, the others elsewhere")
+
+
+def _elsewhere(session: RobustnessSession, items: list[pytest.Item]) -> list[pytest.Item]:
+    """Items that another shard runs."""
+    if session.shard is None:
+        return []
+    cells = {name: session.cells[name] for name in map(_cell_of, items)}
+    mine = {cell.name for cell in session.shard.of([*cells.values()])}
+    return [item for item in items if _cell_of(item) not in mine]
 
 
 def _cell_of(item: pytest.Item) -> str:

@@ -49,6 +49,7 @@ OPTIONS = (
         help="YAML file of attack strengths (iqa-robustness align), published, or own: the attacks' [the profile's]",
     ),
     Option(name="reports", help="folder for summary.html, summary.md and results.parquet", default="reports"),
+    Option(name="shard", help="I/N: only this part of the cells, for N machines with one store"),
     Option(name="device", help="auto, cpu, cuda, cuda:1 …", default="auto"),
     Option(name="micro-batch", help="rows of every forward pass; part of a cell's key", default="4"),
     Option(name="max-queries", help="forward passes an attack may spend on an image"),

@@ -20,6 +20,7 @@ from iqa_robustness.plugin import options
 if TYPE_CHECKING:
     from iqa_robustness.attacks.strengths import StrengthTable
     from iqa_robustness.bench.runners.local import LocalRunner
+    from iqa_robustness.bench.shards import Shard
     from iqa_robustness.gate.baseline import Baseline
     from iqa_robustness.gate.thresholds import Thresholds
     from iqa_robustness.metrics.ranges import Ranges
@@ -120,6 +121,16 @@ class RobustnessSession:
         return StrengthTable.published() if given == "published" else StrengthTable.read(self.config.rootpath / given)
 
     @cached_property
+    def shard(self) -> Shard | None:
+        """Of `--iqa-shard`; None for the whole run."""
+        given = self._value("shard")
+        if not given:
+            return None
+        from iqa_robustness.bench.shards import Shard
+
+        return Shard.parsed(given)
+
+    @cached_property
     def reports(self) -> Path:
         """Where summaries are written."""
         return self.config.rootpath / self._value("reports")
@@ -208,7 +219,15 @@ class RobustnessSession:
         )
         if not self.config.option.collectonly:
             _ = self.baseline
-        _ = self.thresholds, self.timeout, self.attachments, self.ranges, self.licence_policy, self.strengths
+        _ = (
+            self.thresholds,
+            self.timeout,
+            self.attachments,
+            self.ranges,
+            self.licence_policy,
+            self.strengths,
+            self.shard,
+        )
         found = [*plan.cells, *plan.not_applicable]
         self.cells |= {cell.name: cell for cell in found}
         self.not_applicable |= {cell.name for cell in plan.not_applicable}
