@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
             "iqa_robustness.reporting.thresholds_command",
             "explain a cell's thresholds, find dead rules, suggest tighter ones",
         ),
+        ("verify", "iqa_robustness.reporting.verify_command", "conclude a run's verdict again from its records"),
         ("qualify", "iqa_robustness.conformance.command", "check a metric, an attack or a defense, your own too"),
     ):
         command = commands.add_parser(name, add_help=False, help=summary)

@@ -122,6 +122,10 @@ class BaselineError(ConfigurationError):
     """A run that is to be compared with cannot be read, or its numbers cannot be compared with."""
 
 
+class VerdictFileError(ConfigurationError):
+    """A run's verdict.json cannot be read, or is not what the run wrote."""
+
+
 class CapabilityError(ConfigurationError):
     """An attack needs something its target does not offer (a gradient, for one)."""
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from iqa_robustness.errors import ExitCode
 from iqa_robustness.plugin.outcomes import Outcomes
 from iqa_robustness.plugin.session import RobustnessSession
 
@@ -34,6 +32,7 @@ class Doubts:
         if self.outcomes.configuration_error or not self.outcomes.cells:
             return
         from iqa_robustness.gate.comparisons import attempt_of
+        from iqa_robustness.gate.doubts import doubted
         from iqa_robustness.gate.worst_case import harm_of, worst_cases
         from iqa_robustness.store import Record, Store
 
@@ -57,38 +56,6 @@ class Doubts:
         self.outcomes.worst_cases = worst_cases(sound)
 
 
-def doubted(outcomes: Mapping[str, dict[str, Any]], attempts: Mapping[str, Attempt]) -> list[dict[str, Any]]:
-    """Compare the attacks of all judged cells, and make those invalid that passed under a suspect one.
-
-    A cell that failed stays failed: what it shows was found, however badly the attack searched.
-
-    Args:
-        outcomes: by cell, as workers send them; changed in place.
-        attempts: by cell, what its attack gained.
-
-    Returns:
-        The changed outcomes.
-    """
-    from iqa_robustness.gate.comparisons import suspicions
-
-    # The images of a non-adaptive attack are judged behind every defense: one record speaks for all of them.
-    different = {_identity(attempt): attempt for attempt in attempts.values()}
-    reasons = {_identity(suspicion.suspect): str(suspicion) for suspicion in suspicions(different.values())}
-    changed = []
-    for name, attempt in attempts.items():
-        outcome = outcomes[name]
-        green = outcome["status"] == "pass" or (outcome["status"] == "inconclusive" and outcome["expected"])
-        if _identity(attempt) in reasons and green:
-            outcome |= {
-                "status": "invalid",
-                "expected": False,
-                "exit_code": int(ExitCode.INVALID),
-                "reasons": [*outcome["reasons"], reasons[_identity(attempt)]],
-            }
-            changed.append(outcome)
-    return changed
-
-
 def report_of(outcome: dict[str, Any]) -> pytest.TestReport:
     """An error at the end of the item that judged the cell: it had passed before all others were known."""
     text = "\n".join([f"invalid: {outcome['name']}", *(f"  {reason}" for reason in outcome["reasons"])])
@@ -102,7 +69,3 @@ def report_of(outcome: dict[str, Any]) -> pytest.TestReport:
     )
     vars(report)["iqa"] = outcome
     return report
-
-
-def _identity(attempt: Attempt) -> tuple[str, ...]:
-    return (*attempt.target, attempt.attack, attempt.strength)

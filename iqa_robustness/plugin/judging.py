@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import math
 from typing import Any, NoReturn
 
@@ -53,7 +52,7 @@ class Gate:
         except CapabilityError as error:
             self._request.node.stash[NOT_APPLICABLE] = True
             pytest.skip(f"not applicable: {error.what}")
-        today = datetime.datetime.now(tz=datetime.UTC).date()
+        today = self._session.today
         before = self._session.baseline.of(record) if self._session.baseline is not None else None
         verdict = judge(record, self._session.thresholds.for_cell(cell), today=today, baseline=before)
         self._report(cell, pair, record, verdict, computed=runner.computed > computed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -91,14 +92,24 @@ class RobustnessSession:
         return Thresholds.load(self.config.rootpath / self._value("thresholds"))
 
     @cached_property
-    def baseline(self) -> Baseline | None:
-        """Of `--iqa-baseline`: a store or an exported file, relative to the root directory; None when not given."""
+    def today(self) -> datetime.date:
+        """The day of the run, UTC: on which waivers hold or have expired."""
+        return datetime.datetime.now(tz=datetime.UTC).date()
+
+    @cached_property
+    def baseline_url(self) -> str:
+        """Of `--iqa-baseline`; a relative path is taken from the root directory. Empty when not given."""
         given = self._value("baseline")
-        if not given:
+        return given if not given or "://" in given else str(self.config.rootpath / given)
+
+    @cached_property
+    def baseline(self) -> Baseline | None:
+        """Of `--iqa-baseline`: a store or an exported file; None when not given."""
+        if not self.baseline_url:
             return None
         from iqa_robustness.gate.baseline import Baseline
 
-        return Baseline.load(given if "://" in given else str(self.config.rootpath / given))
+        return Baseline.load(self.baseline_url)
 
     @cached_property
     def ranges(self) -> Ranges | None:

@@ -88,6 +88,20 @@ class Summary:
                 worst_cases=self.outcomes.worst_cases,
                 allure_folder=Path(allure_folder) if allure_folder else None,
             )
+            self._write_verdict(int(session.exitstatus))
+
+    def _write_verdict(self, exit_code: int) -> None:
+        from iqa_robustness.reporting.verdict_file import Circumstances, write_verdict
+        from iqa_robustness.store import Store
+
+        circumstances = Circumstances(
+            thresholds=self.session.thresholds.path,
+            today=self.session.today.isoformat(),
+            baseline=self.session.baseline_url,
+            exit_code=exit_code,
+        )
+        store = Store(self.session.store_url, read_only=True)
+        write_verdict([*self.outcomes.cells.values()], store, circumstances, self.session.reports / "verdict.json")
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Print what was left out, the table (metric × defense, worst attack, what decided), what does not apply."""
