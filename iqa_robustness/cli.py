@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     defense.set_defaults(run=_deferred("iqa_robustness.training.defense", defense.prog))
 
     for name, module, summary in (
-        ("init", "iqa_robustness.reporting.init_command", "start in a repository of your own: thresholds, gates, CI"),
+        ("init", "iqa_robustness.conformance.init_command", "start in a repository of your own: thresholds, gates, CI"),
         ("plan", "iqa_robustness.reporting.plan_command", "what a run would compute, how long, how much"),
         ("weights", "iqa_robustness.metrics.weights_command", "published weights: list, fetch, verify, where"),
         ("calibrate", "iqa_robustness.training.calibrate", "measure the score range of a metric on images"),

@@ -51,6 +51,13 @@ def quantize(images: Tensor) -> Tensor:
     return images.mul(255).round_().clamp_(0, 255).div_(255)
 
 
+def same_bits(first: Tensor, second: Tensor) -> bool:
+    """Whether two images in batches of one shape hold the same bits; in words of 64 where they are laid out so."""
+    if first.is_contiguous() and second.is_contiguous() and first.numel() % 2 == 0:
+        first, second = first.view(-1).view(torch.int64), second.view(-1).view(torch.int64)
+    return torch.equal(first, second)
+
+
 def to_uint8(images: Tensor) -> np.ndarray:
     """(…, 3, H, W) float in [0, 1] to (…, H, W, 3) uint8, rounded to nearest."""
     levels = images.detach().mul(255).round().clamp(0, 255).to(torch.uint8).cpu()

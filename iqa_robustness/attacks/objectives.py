@@ -13,9 +13,11 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from iqa_robustness.attacks.gradients import finite_and_nonzero
 from iqa_robustness.attacks.projections import Budget
 from iqa_robustness.encoders import Encoder, Lossless
 from iqa_robustness.errors import AttackContractError, Where
+from iqa_robustness.images import same_bits
 from iqa_robustness.metrics.base import MetricSpec
 from iqa_robustness.metrics.encoded import EncodedMetric
 from iqa_robustness.metrics.scoring import Scorer
@@ -221,14 +223,14 @@ class Objective:
         if references is not None:
             images = self._beside(images, references, rows)
         values, gradients = self._averaged(images, streams, references)
-        finite, nonzero = _finite_and_nonzero(gradients)
+        finite, nonzero = finite_and_nonzero(gradients)
         if not bool(finite.all()):
             gradients = torch.nan_to_num(gradients, nan=0.0, posinf=0.0, neginf=0.0)
-            nonzero = _finite_and_nonzero(gradients)[1]
+            nonzero = finite_and_nonzero(gradients)[1]
         self.gradient_finite[every] &= finite
         self.gradient_nonzero[every] |= nonzero
         # At the first look only: to compare at every step costs a small metric a per cent.
-        if rows is None and not bool(self.forwards.any()) and _same(images, self.clean):
+        if rows is None and not bool(self.forwards.any()) and same_bits(images, self.clean):
             # `best` and `iterate` hold the clean images already.
             self.clean_values, self.best_values, self.iterate_values = (values.clone() for _ in range(3))
         else:
@@ -380,25 +382,6 @@ class Objective:
 def _behind(encoder: Encoder, scorer: Scorer) -> Scorer:
     """The scorer, of images that have gone through the encoder."""
     return scorer if isinstance(encoder, Lossless) else replace(scorer, metric=EncodedMetric(scorer.metric, encoder))
-
-
-def _finite_and_nonzero(gradients: Tensor) -> tuple[Tensor, Tensor]:
-    """Two (N,) bool: every value is finite; any is not zero. Norms are found faster than masks are made."""
-    flat = gradients.flatten(1)
-    norms = torch.linalg.vector_norm(flat, dim=1)
-    finite, nonzero = torch.isfinite(norms), norms > 0
-    if bool((finite & nonzero).all()):
-        return finite, nonzero
-    # A norm may also overflow, or vanish because the squares do.
-    high, low = flat.amax(dim=1), flat.amin(dim=1)
-    return torch.isfinite(high) & torch.isfinite(low), (high > 0) | (low < 0)
-
-
-def _same(first: Tensor, second: Tensor) -> bool:
-    """Whether two images in batches of one shape hold the same bits; in words of 64 where they are laid out so."""
-    if first.is_contiguous() and second.is_contiguous() and first.numel() % 2 == 0:
-        first, second = first.view(-1).view(torch.int64), second.view(-1).view(torch.int64)
-    return torch.equal(first, second)
 
 
 def _earlier(rows: Tensor) -> Tensor:

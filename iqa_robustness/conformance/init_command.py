@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
 def _files(metric: str, ci: str) -> Iterator[tuple[str, str]]:
     """Names and texts, in the order in which they are written."""
     templates = Environment(
-        loader=PackageLoader("iqa_robustness.reporting", "templates/starter"),
+        loader=PackageLoader("iqa_robustness.conformance", "starter"),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
         autoescape=False,
