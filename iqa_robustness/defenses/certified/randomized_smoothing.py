@@ -12,7 +12,7 @@ from iqa_robustness.defenses.certified.bounds import Certificates, vote_certific
 from iqa_robustness.defenses.certified.score_classes import ScoreClasses
 from iqa_robustness.defenses.certified.smoothing import Form, Smoothing
 from iqa_robustness.errors import ConfigurationError, Where
-from iqa_robustness.measures.certified import clopper_pearson_bounds
+from iqa_robustness.measures.certified import certified_radii, clopper_pearson_bounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +65,14 @@ class RandomizedSmoothing(Smoothing):
         )
 
     def settled(self, certificates: Certificates, score_range: tuple[float, float]) -> bool:
-        """The radius is certified, or no share of votes that the samples leave possible would certify it."""
+        """The radius is certified, or the votes leave no share of them possible that would certify it."""
         del score_range
-        reached = ~certificates.abstained & (certificates.radius >= self.target_radius)
-        taken = (~certificates.draws.isnan()).sum(dim=1)
-        _, highest = clopper_pearson_bounds(certificates.votes.cpu(), taken.cpu(), alpha=self.level(1))
-        return bool(reached.all() or (highest <= norm.cdf(self.target_radius / self.sigma)).all())
+        if bool((~certificates.abstained & (certificates.radius >= self.target_radius)).all()):
+            return True
+        votes = certificates.votes.cpu().numpy()
+        taken = (~certificates.draws.isnan()).sum(dim=1).cpu().numpy()
+        _, highest = clopper_pearson_bounds(votes, taken, alpha=self.level(1))
+        # If all that are left to be drawn voted for the class.
+        best = certified_radii(votes + self.n - taken, self.n, sigma=self.sigma, alpha=self.level(1))
+        hopeless = (highest <= norm.cdf(self.target_radius / self.sigma)) | (best < self.target_radius) | (best == 0)
+        return bool(hopeless.all())

@@ -230,8 +230,9 @@ class SmoothedMetric(DefendedMetric):
         return torch.cat(parts)
 
     def _cleaned(self, noisy: Tensor, streams: Streams) -> Tensor:
+        """What the metric is given of noisy images, which are clipped in place where nothing else is to be done."""
         if self._denoiser is None:
-            return noisy.clamp(0, 1)
+            return noisy.clamp_(0, 1)
         return self._denoiser.denoised(noisy, sigma=self.defense.sigma, streams=streams)
 
 
