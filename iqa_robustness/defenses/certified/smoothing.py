@@ -220,7 +220,7 @@ class SmoothedMetric(DefendedMetric):
             streams = source.stream.select([0] * size)
             reference = None if source.reference is None else source.reference.expand(size, -1, -1, -1)
             with torch.inference_mode():
-                noisy = source.stream.normal(size, *source.image.shape)[0]
+                noisy = source.stream.normal(size, *source.image.shape)[0].to(source.image.dtype)
                 noisy.mul_(self.defense.sigma).add_(source.image)
             found = []
             for _ in range(self.defense.scored_times):
