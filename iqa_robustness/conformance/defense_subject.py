@@ -19,8 +19,10 @@ from iqa_robustness.metrics.base import Metric
 from iqa_robustness.metrics.scoring import Scorer
 from iqa_robustness.streams import Streams
 
-# Noisy copies of an image that a certified defense draws here, and steps back that a diffusion model takes.
-FEW = {"n": 24, "n0": 24, "evaluations": 2}
+# Noisy copies of an image that a certified defense draws here, steps back that a diffusion model takes, and ways back.
+FEW = {"n": 20, "n0": 4, "evaluations": 2, "reverse_samples": 2}
+# Side of the images that are certified where a defense brings them to a size.
+RESOLUTION = 48
 # Room that a random window is given, the smallest picture that is tried, and sides for defenses that refuse it.
 _ROOM = 8
 _SMALLEST = (17, 18)
@@ -47,11 +49,13 @@ class DefenseSubject:
         self._least: dict[Defense, int] = {}
 
     def made(self, **parameters: Any) -> Defense:
-        """The defense; a certified one with few samples, one by diffusion with few evaluations of its network."""
+        """The defense; a certified one with few samples of small images, one by diffusion with few evaluations."""
         defense = defenses.create(self.reference, **{**self.options, **parameters})
         few: dict[str, Any] = {
             name: count for name, count in FEW.items() if hasattr(defense, name) and name not in self.options
         }
+        if getattr(defense, "certifies_at", None) is not None and "resolution" not in self.options:
+            few["resolution"] = RESOLUTION
         return replace(defense, **few)
 
     @cached_property

@@ -18,7 +18,8 @@ from iqa_robustness.conformance.defense_subject import DefenseSubject
 from iqa_robustness.conformance.defenses import DEFENSE_CHECKS
 from iqa_robustness.defenses.base import DefendedMetric, Purification
 from iqa_robustness.defenses.certified.bounds import Certificates
-from iqa_robustness.defenses.certified.smoothing import MedianSmoothing
+from iqa_robustness.defenses.certified.median_smoothing import MedianSmoothing
+from iqa_robustness.defenses.certified.randomized_smoothing import RandomizedSmoothing
 from iqa_robustness.errors import ConfigurationError, UnknownNameError
 from iqa_robustness.images import quantize
 from iqa_robustness.metrics.base import Metric
@@ -74,6 +75,7 @@ class Levels(Dim):
         (Grain, {"surrogate", "certificates"}),
         (Levels, {"finite differences", "certificates"}),
         (MedianSmoothing, {"contract", "between levels", "recognisable", "purified company", "surrogate"}),
+        (RandomizedSmoothing, {"contract", "between levels", "recognisable", "purified company", "surrogate"}),
     ],
 )
 def test_a_defense_that_keeps_every_promise_passes(kind: type, absent: set[str], tried: Tried) -> None:
@@ -223,20 +225,26 @@ class Misleads(Levels):
 
 
 class Crossed(MedianSmoothing):
-    def certificates(self, draws: Tensor) -> Certificates:
-        found = super().certificates(draws)
+    def certificates(self, draws: Tensor, **more: Any) -> Certificates:
+        found = super().certificates(draws, **more)
         return dataclasses.replace(found, lower=found.upper, upper=found.lower)
 
 
+class Boundless(MedianSmoothing):
+    def certificates(self, draws: Tensor, **more: Any) -> Certificates:
+        found = super().certificates(draws, **more)
+        return dataclasses.replace(found, upper=torch.full_like(found.upper, torch.nan))
+
+
 class NegativeRadius(MedianSmoothing):
-    def certificates(self, draws: Tensor) -> Certificates:
-        found = super().certificates(draws)
+    def certificates(self, draws: Tensor, **more: Any) -> Certificates:
+        found = super().certificates(draws, **more)
         return dataclasses.replace(found, radius=-found.radius)
 
 
 class OfTheBatch(MedianSmoothing):
-    def certificates(self, draws: Tensor) -> Certificates:
-        found = super().certificates(draws)
+    def certificates(self, draws: Tensor, **more: Any) -> Certificates:
+        found = super().certificates(draws, **more)
         return dataclasses.replace(found, upper=found.upper.max().expand(len(draws)))
 
 
@@ -284,6 +292,7 @@ BROKEN = [
     (Flat, "surrogate", "the surrogate's gradient is zero", "the identity will do"),
     (Misleads, "adaptive attack", r"behind it by 0\.00% of the range", "name a `surrogate` that follows"),
     (Crossed, "certificates", "bounds and scores are out of order", "the same draws"),
+    (Boundless, "certificates", "bounds and scores are out of order", "one that abstains"),
     (NegativeRadius, "certificates", r"radii are \[-0.0", "a radius is not negative"),
     (OfTheBatch, "certificates", "the certificates' upper of an image change with its company", "draw from `streams`"),
     (CertifiesNothing, "certificates", "its metric has no `certify`", "return a SmoothedMetric"),
@@ -332,6 +341,13 @@ def test_an_option_fixes_a_parameter() -> None:
     subject = DefenseSubject("jpeg", options={"quality": 20})
     assert {defense.quality for defense in subject.every} == {20}  # type: ignore[attr-defined]
     assert DefenseSubject("ms", options={"n": 5}).made().n == 5  # type: ignore[attr-defined]
-    assert DefenseSubject("ms").made().n == 24  # type: ignore[attr-defined]
+    assert DefenseSubject("ms").made().n == 20  # type: ignore[attr-defined]
     with pytest.raises(UnknownNameError, match="parameter of defense jpeg"):
         DefenseSubject("jpeg", options={"speed": 3})
+
+
+def test_a_size_that_is_certified_is_made_small() -> None:
+    pytest.importorskip("diffusers")
+    (plain, published) = DefenseSubject("ddrs").every
+    assert (plain.certifies_at, published.certifies_at) == (None, 48)  # type: ignore[attr-defined]
+    assert DefenseSubject("rs", options={"resolution": 20}).made().certifies_at == 20  # type: ignore[attr-defined]

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from scipy.stats import beta, binom, binomtest, norm
 
 from iqa_robustness.errors import ConfigurationError
-from iqa_robustness.measures import certified_delta, certified_radius, clopper_pearson_lower, median_ranks
+from iqa_robustness.measures import (
+    certified_delta,
+    certified_radii,
+    certified_radius,
+    certified_width,
+    clopper_pearson_bounds,
+    clopper_pearson_lower,
+    family_wise,
+    median_ranks,
+    percentile_ranks,
+)
 
 COUNTS = st.integers(1, 1500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 ALPHAS = st.sampled_from([0.001, 0.01, 0.05, 0.3])
@@ -62,6 +72,41 @@ def test_alpha_lies_strictly_between_zero_and_one(alpha: float) -> None:
         clopper_pearson_lower(5, 10, alpha=alpha)
     with pytest.raises(ConfigurationError, match="alpha"):
         median_ranks(10, sigma=1, epsilon=0.1, alpha=alpha)
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=6), ALPHAS)
+@settings(max_examples=40)
+def test_bounds_of_many_counts_are_those_of_each(counts: list[int], alpha: float) -> None:
+    lower, upper = clopper_pearson_bounds(counts, 40, alpha=alpha)
+    for n_a, low, high in zip(counts, lower, upper, strict=True):
+        exact = binomtest(n_a, 40, alternative="less").proportion_ci(confidence_level=1 - alpha, method="exact")
+        assert high == pytest.approx(float(exact.high), abs=1e-9)
+        assert low == clopper_pearson_lower(n_a, 40, alpha=alpha)
+        assert 0 <= low <= n_a / 40 <= high <= 1
+    mixed, _ = clopper_pearson_bounds(counts, [40 + n_a for n_a in counts], alpha=alpha)
+    assert mixed.tolist() == [clopper_pearson_lower(n_a, 40 + n_a, alpha=alpha) for n_a in counts]
+
+
+def test_one_impossible_count_among_many_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="got n_a=7, n=5"):
+        clopper_pearson_bounds([[1, 2], [7, 3]], 5, alpha=0.05)
+
+
+@pytest.mark.parametrize(
+    ("n_a", "bound"),
+    [
+        (999, 0.990805),
+        (990, 0.976036),
+        (800, 0.758450),
+        (700, 0.653472),
+        (550, 0.500676),
+        (549, 0.499673),
+        (548, 0.498670),
+        (547, 0.497668),
+    ],
+)
+def test_the_rest_of_the_golden_table(n_a: int, bound: float) -> None:
+    assert clopper_pearson_lower(n_a, 1000, alpha=0.001) == pytest.approx(bound, abs=5e-7)
 
 
 # --- the radius -----------------------------------------------------------------------------------------------------
@@ -120,6 +165,14 @@ def test_sigma_is_positive_and_finite(sigma: float) -> None:
         certified_radius(9, 10, sigma=sigma, alpha=0.05)
     with pytest.raises(ConfigurationError, match="sigma must be positive and finite"):
         median_ranks(10, sigma=sigma, epsilon=0.1, alpha=0.05)
+
+
+def test_radii_of_many_counts_are_those_of_each() -> None:
+    counts = np.array([[1000, 950], [549, 0]])
+    found = certified_radii(counts, 1000, sigma=0.12, alpha=0.001)
+    expected = [[certified_radius(int(n_a), 1000, sigma=0.12, alpha=0.001) for n_a in row] for row in counts]
+    assert found.tolist() == expected
+    assert found[1].tolist() == [0, 0]
 
 
 # --- order statistics -----------------------------------------------------------------------------------------------
@@ -207,6 +260,41 @@ def test_the_interval_holds_the_median_at_every_shift_within_epsilon(score: str)
     assert score == "step" or misses_above > alpha / 3  # tight, not merely safe
 
 
+@given(st.integers(1, 400), st.floats(0.01, 0.99), SIGMAS, st.floats(0, 0.6), ALPHAS)
+@settings(max_examples=80)
+def test_ranks_of_a_percentile_are_the_tightest_whose_chance_to_be_wrong_is_below_alpha(
+    n: int, percentile: float, sigma: float, epsilon: float, alpha: float
+) -> None:
+    lower, upper = percentile_ranks(n, percentile=percentile, sigma=sigma, epsilon=epsilon, alpha=alpha)
+    down, up = (float(norm.cdf(norm.ppf(percentile) + side * epsilon / sigma)) for side in (-1, 1))
+    least, just = alpha * (1 - 1e-9), alpha * (1 + 1e-9)
+    if lower is None:
+        assert wrong_below(1, n, down) >= least
+    else:
+        assert wrong_below(lower, n, down) < just
+        assert lower == n or wrong_below(lower + 1, n, down) >= least
+    if upper is None:
+        assert float(binom.sf(n - 1, n, up)) >= least
+    else:
+        assert float(binom.sf(upper - 1, n, up)) < just
+        assert upper == 1 or float(binom.sf(upper - 2, n, up)) >= least
+
+
+def test_ranks_rise_with_the_percentile_and_the_median_is_one_of_them() -> None:
+    ranks = [percentile_ranks(1000, percentile=p / 10, sigma=0.12, epsilon=0.05, alpha=0.001) for p in range(1, 10)]
+    assert ranks[4] == median_ranks(1000, sigma=0.12, epsilon=0.05, alpha=0.001) == (293, 708)
+    for side in (0, 1):
+        known = [each[side] for each in ranks]
+        assert known == sorted(known)
+        assert len(set(known)) == 9
+
+
+@pytest.mark.parametrize("percentile", [0, 1, -0.2, math.nan])
+def test_a_percentile_lies_strictly_between_zero_and_one(percentile: float) -> None:
+    with pytest.raises(ConfigurationError, match="percentile must lie strictly"):
+        percentile_ranks(10, percentile=percentile, sigma=0.1, epsilon=0.1, alpha=0.05)
+
+
 # --- certified relative delta ---------------------------------------------------------------------------------------
 
 
@@ -234,3 +322,35 @@ def test_certified_delta_is_nan_where_the_certificate_abstains() -> None:
 def test_certified_delta_needs_a_range(diam: float) -> None:
     with pytest.raises(ConfigurationError, match="diam must be positive and finite"):
         certified_delta([1], [2], [3], diam=diam)
+
+
+@given(st.lists(st.tuples(*[st.floats(0, 50)] * 3), min_size=1, max_size=10), st.floats(0.1, 200))
+def test_the_width_is_between_one_and_two_larger_sides(rows: list[tuple[float, float, float]], diam: float) -> None:
+    low, middle, high = zip(*[sorted(row) for row in rows], strict=True)
+    width, side = certified_width(low, high, diam=diam), certified_delta(low, middle, high, diam=diam)
+    assert (width >= side * (1 - 1e-12)).all()
+    assert (width <= 2 * side * (1 + 1e-12)).all()
+    assert certified_width([1, math.nan], [3, math.nan], diam=4).tolist()[0] == 0.5
+    assert math.isnan(certified_width([math.nan], [math.nan], diam=4)[0])
+
+
+# --- families -------------------------------------------------------------------------------------------------------
+
+
+def test_a_family_shares_the_chance_of_error() -> None:
+    assert family_wise(0.001, 1) == 0.001
+    assert family_wise(0.05, 20) == pytest.approx(0.0025)
+    rng = np.random.RandomState(3)
+    trials, family, n, share, alpha = 2000, 10, 60, 0.8, 0.05
+    counts = rng.binomial(n, share, (trials, family))
+    lower, _ = clopper_pearson_bounds(counts, n, alpha=family_wise(alpha, family))
+    alone, _ = clopper_pearson_bounds(counts, n, alpha=alpha)
+    assert (lower > share).any(axis=1).mean() <= alpha + 4 * math.sqrt(alpha * (1 - alpha) / trials)
+    # Without the correction one of ten is wrong far more often.
+    assert (alone > share).any(axis=1).mean() > 3 * alpha
+
+
+@pytest.mark.parametrize("family", [0, -3])
+def test_a_family_has_members(family: int) -> None:
+    with pytest.raises(ConfigurationError, match="at least one member"):
+        family_wise(0.05, family)
