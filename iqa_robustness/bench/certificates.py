@@ -1,0 +1,74 @@
+"""What a record says of certificates: the columns of an image in one state, corrected for its companions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from iqa_robustness.bench.columns import Columns, array
+from iqa_robustness.defenses.certified.bounds import Certificates, percentile_certificates
+from iqa_robustness.defenses.certified.median_smoothing import MedianSmoothing
+from iqa_robustness.defenses.certified.smoothing import Smoothing
+
+NAMES = ("scores", "lower", "upper", "radius", "abstained", "draws", "selection", "classes", "votes")
+"""What a scores stage keeps of `Certificates`."""
+
+
+def certificate_facts(defense: Smoothing, count: int) -> dict[str, Any]:
+    """What a certificate speaks of, for a record's meta.
+
+    Args:
+        defense: that certifies.
+        count: images of the cell, the family that corrected certificates hold for together.
+    """
+    return {
+        "of": "the ideal smoothed metric g, not the sampled estimate of it that is scored",
+        "form": defense.form,
+        "sigma": defense.sigma,
+        "n0": defense.n0,
+        "n": defense.n,
+        "alpha": defense.alpha,
+        "resolution": defense.certifies_at,
+        "family": count,
+    }
+
+
+def family_columns(defense: Smoothing, state: Columns, score_range: tuple[float, float]) -> Columns:
+    """`lower`, `upper` and `radius` of certificates that hold for all (N,) images at once, from the stored draws.
+
+    Args:
+        defense: that drew.
+        state: columns of a scores stage.
+        score_range: of the metric.
+    """
+    count = len(state["scores"])
+    found = defense.certificates(
+        _scores(state["draws"]), selection=_scores(state["selection"]), score_range=score_range, family=count
+    )
+    return {name: array(getattr(found, name)) for name in ("lower", "upper", "radius")}
+
+
+def estimate_bounds(defense: Smoothing, state: Columns) -> tuple[np.ndarray, np.ndarray]:
+    """Confidence bounds (N,) of the smoothed score at the image itself, each wrong with chance `alpha`; score units.
+
+    NaN of a classification, and where the draws hold no such order statistic.
+    """
+    if not isinstance(defense, MedianSmoothing):
+        unknown = np.full(len(state["scores"]), np.nan)
+        return unknown, unknown
+    found: Certificates = percentile_certificates(
+        _scores(state["draws"]),
+        percentile=defense.percentile,
+        sigma=defense.sigma,
+        epsilon=0.0,
+        alpha=defense.alpha,
+    )
+    return array(found.lower), array(found.upper)
+
+
+def _scores(draws: np.ndarray) -> Tensor:
+    """As the metric gave them: columns hold float32 scores as float64."""
+    return torch.from_numpy(draws).float()
