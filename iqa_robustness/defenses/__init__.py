@@ -121,7 +121,7 @@ for _entry in (
     ),
     DefenseEntry(
         name="ms",
-        target="iqa_robustness.defenses.certified.smoothing:MedianSmoothing",
+        target="iqa_robustness.defenses.certified.median_smoothing:MedianSmoothing",
         summary="median smoothing: the median score under Gaussian noise, with certified bounds",
         kind="certified",
     ),
@@ -150,6 +150,12 @@ for _entry in (
         name="rotate",
         target="iqa_robustness.defenses.purification.rotate:Rotate",
         summary="turn by a random angle",
+    ),
+    DefenseEntry(
+        name="rs",
+        target="iqa_robustness.defenses.certified.randomized_smoothing:RandomizedSmoothing",
+        summary="randomized smoothing: the class of score that most noisy copies fall into, with a certified radius",
+        kind="certified",
     ),
     DefenseEntry(
         name="unsharp",

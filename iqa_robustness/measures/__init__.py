@@ -2,9 +2,14 @@
 
 from iqa_robustness.measures.certified import (
     certified_delta,
+    certified_radii,
     certified_radius,
+    certified_width,
+    clopper_pearson_bounds,
     clopper_pearson_lower,
+    family_wise,
     median_ranks,
+    percentile_ranks,
 )
 from iqa_robustness.measures.correlation import rank_flips, srocc
 from iqa_robustness.measures.degradation import biases, order_lost
@@ -24,11 +29,15 @@ __all__ = [
     "auc_interval",
     "biases",
     "certified_delta",
+    "certified_radii",
     "certified_radius",
+    "certified_width",
+    "clopper_pearson_bounds",
     "clopper_pearson_lower",
     "d_score",
     "d_score_excess",
     "effect_size",
+    "family_wise",
     "gain",
     "gain_halves",
     "held_out",
@@ -37,6 +46,7 @@ __all__ = [
     "mixture_interval",
     "mixture_srocc",
     "order_lost",
+    "percentile_ranks",
     "q_score",
     "q_values",
     "rank_displacement",

@@ -16,7 +16,7 @@ import torch
 from iqa_robustness import metrics
 from iqa_robustness.bench.pair import Pair, Subject
 from iqa_robustness.defenses.base import DefendedMetric
-from iqa_robustness.defenses.certified.smoothing import MedianSmoothing
+from iqa_robustness.defenses.certified.median_smoothing import MedianSmoothing
 from iqa_robustness.errors import (
     BatchDependenceError,
     ConfigurationError,

@@ -24,7 +24,7 @@ from iqa_robustness.bench.sources import Clean, Placebo, stored_pixels
 from iqa_robustness.bench.stages import Stages, stored_images
 from iqa_robustness.datasets.base import view
 from iqa_robustness.defenses.base import Purification
-from iqa_robustness.defenses.certified.smoothing import MedianSmoothing
+from iqa_robustness.defenses.certified.median_smoothing import MedianSmoothing
 from iqa_robustness.defenses.purification.flip import Flip
 from iqa_robustness.defenses.purification.jpeg import JPEG
 from iqa_robustness.errors import MissingCellError, StoreError

@@ -18,7 +18,7 @@ from iqa_robustness.conformance.defense_subject import DefenseSubject
 from iqa_robustness.conformance.defenses import DEFENSE_CHECKS
 from iqa_robustness.defenses.base import DefendedMetric, Purification
 from iqa_robustness.defenses.certified.bounds import Certificates
-from iqa_robustness.defenses.certified.smoothing import MedianSmoothing
+from iqa_robustness.defenses.certified.median_smoothing import MedianSmoothing
 from iqa_robustness.errors import ConfigurationError, UnknownNameError
 from iqa_robustness.images import quantize
 from iqa_robustness.metrics.base import Metric
@@ -223,20 +223,20 @@ class Misleads(Levels):
 
 
 class Crossed(MedianSmoothing):
-    def certificates(self, draws: Tensor) -> Certificates:
-        found = super().certificates(draws)
+    def certificates(self, draws: Tensor, **more: Any) -> Certificates:
+        found = super().certificates(draws, **more)
         return dataclasses.replace(found, lower=found.upper, upper=found.lower)
 
 
 class NegativeRadius(MedianSmoothing):
-    def certificates(self, draws: Tensor) -> Certificates:
-        found = super().certificates(draws)
+    def certificates(self, draws: Tensor, **more: Any) -> Certificates:
+        found = super().certificates(draws, **more)
         return dataclasses.replace(found, radius=-found.radius)
 
 
 class OfTheBatch(MedianSmoothing):
-    def certificates(self, draws: Tensor) -> Certificates:
-        found = super().certificates(draws)
+    def certificates(self, draws: Tensor, **more: Any) -> Certificates:
+        found = super().certificates(draws, **more)
         return dataclasses.replace(found, upper=found.upper.max().expand(len(draws)))
 
 

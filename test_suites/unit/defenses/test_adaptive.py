@@ -9,7 +9,7 @@ import pytest
 
 from iqa_robustness import defenses
 from iqa_robustness.defenses.adaptive import attack_protocol
-from iqa_robustness.defenses.certified.smoothing import MedianSmoothing
+from iqa_robustness.defenses.certified.median_smoothing import MedianSmoothing
 from iqa_robustness.defenses.purification.color_quantization import ColorQuantization
 from iqa_robustness.defenses.purification.composition import Composition
 from iqa_robustness.defenses.purification.diffjpeg import DiffJPEG

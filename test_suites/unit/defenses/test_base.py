@@ -13,7 +13,7 @@ from torch import Tensor
 
 from iqa_robustness.attacks.ifgsm import IFGSM
 from iqa_robustness.defenses.base import DefendedMetric, Purification
-from iqa_robustness.defenses.certified.smoothing import MedianSmoothing
+from iqa_robustness.defenses.certified.median_smoothing import MedianSmoothing
 from iqa_robustness.defenses.purification.flip import Flip
 from iqa_robustness.defenses.purification.jpeg import JPEG
 from iqa_robustness.defenses.purification.none import Undefended

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from iqa_robustness import defenses
 from iqa_robustness.defenses.base import Purification
-from iqa_robustness.defenses.certified.smoothing import MedianSmoothing
+from iqa_robustness.defenses.certified.median_smoothing import MedianSmoothing
 from iqa_robustness.defenses.purification.color_quantization import ColorQuantization
 from iqa_robustness.defenses.purification.composition import Composition
 from iqa_robustness.defenses.purification.crop import Crop

@@ -16,7 +16,7 @@ from torch import Tensor
 from iqa_robustness import attacks
 from iqa_robustness.attacks.objectives import RAISE
 from iqa_robustness.defenses import detectors
-from iqa_robustness.defenses.certified.smoothing import MedianSmoothing
+from iqa_robustness.defenses.certified.median_smoothing import MedianSmoothing
 from iqa_robustness.defenses.detectors.base import Detector, Suspicion
 from iqa_robustness.defenses.detectors.feature_squeezing import FeatureSqueezing
 from iqa_robustness.defenses.detectors.score_change import ScoreChange

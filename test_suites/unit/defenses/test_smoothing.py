@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from iqa_robustness.attacks.ifgsm import IFGSM
-from iqa_robustness.defenses.certified.smoothing import MedianSmoothing
+from iqa_robustness.defenses.certified.median_smoothing import MedianSmoothing
 from iqa_robustness.errors import ConfigurationError, NonFiniteScoreError
 from iqa_robustness.metrics.base import Metric, MetricSpec
 from iqa_robustness.metrics.scoring import Scorer
@@ -97,7 +97,7 @@ def test_the_certified_interval_holds_the_score_of_every_image_within_the_radius
         assert (scores <= found.upper[row]).all()
     # Sound, and not by saying nothing: no wider than three times the true interval.
     assert (found.upper - found.lower < 3 * 2 * worst).all()
-    assert torch.equal(found.radius, torch.full((6,), EPSILON))
+    assert torch.equal(found.radius, torch.full((6,), EPSILON, dtype=torch.float64))
 
 
 def test_the_samples_are_the_image_and_gaussian_noise() -> None:

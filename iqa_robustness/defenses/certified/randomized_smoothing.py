@@ -1,0 +1,60 @@
+"""Randomized smoothing: the class of score that most noisy copies of the image fall into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from iqa_robustness.defenses.certified.bounds import Certificates, vote_certificates
+from iqa_robustness.defenses.certified.score_classes import ScoreClasses
+from iqa_robustness.defenses.certified.smoothing import Form, Smoothing
+from iqa_robustness.errors import ConfigurationError, Where
+from iqa_robustness.measures.certified import family_wise
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomizedSmoothing(Smoothing):
+    """The class, of twelve, that most noisy samples are scored into, and the l2 radius within which it stays that.
+
+    As a metric it answers with the middle of the class. `n0` samples choose the class, `n` others count its votes.
+
+    Source: Cohen et al., ICML 2019; classes and parameters as in the benchmark (σ .12, n0 100, n 1000, α .001).
+    Cost: `n0` + `n` forwards an image.
+    Raises: ConfigurationError for values out of range, and without streams.
+    """
+
+    name: ClassVar[str] = "rs"
+    version: ClassVar[int] = 1
+    form: ClassVar[Form] = "classification"
+
+    n0: int = 100
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n0 < 1:
+            raise ConfigurationError(f"a class needs samples that choose it, got n0={self.n0}")
+
+    @property
+    def selecting(self) -> int:
+        """`n0`."""
+        return self.n0
+
+    def certificates(
+        self, draws: Tensor, *, selection: Tensor | None = None, score_range: tuple[float, float], family: int = 1
+    ) -> Certificates:
+        """Votes and radii."""
+        if selection is None:
+            raise ConfigurationError(
+                "a class is chosen by other samples than those that count its votes",
+                where=Where(defense=self.name),
+                fix="pass selection=, (N, n0)",
+            )
+        return vote_certificates(
+            draws,
+            selection=selection,
+            classes=ScoreClasses(score_range),
+            sigma=self.sigma,
+            alpha=family_wise(self.alpha, family),
+        )
