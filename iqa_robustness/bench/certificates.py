@@ -28,7 +28,7 @@ def certificate_facts(defense: Smoothing, count: int) -> dict[str, Any]:
         "of": "the ideal smoothed metric g, not the sampled estimate of it that is scored",
         "form": defense.form,
         "sigma": defense.sigma,
-        "n0": defense.n0,
+        "n0": defense.selecting,
         "n": defense.n,
         "alpha": defense.alpha,
         "resolution": defense.certifies_at,
@@ -36,19 +36,27 @@ def certificate_facts(defense: Smoothing, count: int) -> dict[str, Any]:
     }
 
 
-def family_columns(defense: Smoothing, state: Columns, score_range: tuple[float, float]) -> Columns:
-    """`lower`, `upper` and `radius` of certificates that hold for all (N,) images at once, from the stored draws.
+def corrected(defense: Smoothing, state: Columns, score_range: tuple[float, float]) -> Columns:
+    """What else a record says of the judged images: from the stored draws, without a forward pass.
 
     Args:
         defense: that drew.
-        state: columns of a scores stage.
+        state: columns of a scores stage, (N, …).
         score_range: of the metric.
+
+    Returns:
+        Its columns; `lower_familywise`, `upper_familywise` and `radius_familywise` of certificates that hold for all N
+        images at once; `estimate_lower` and `estimate_upper`, see `estimate_bounds`.
     """
-    count = len(state["scores"])
     found = defense.certificates(
-        _scores(state["draws"]), selection=_scores(state["selection"]), score_range=score_range, family=count
+        _scores(state["draws"]),
+        selection=_scores(state["selection"]),
+        score_range=score_range,
+        family=len(state["scores"]),
     )
-    return {name: array(getattr(found, name)) for name in ("lower", "upper", "radius")}
+    low, high = estimate_bounds(defense, state)
+    together = {f"{name}_familywise": array(getattr(found, name)) for name in ("lower", "upper", "radius")}
+    return {**state, **together, "estimate_lower": low, "estimate_upper": high}
 
 
 def estimate_bounds(defense: Smoothing, state: Columns) -> tuple[np.ndarray, np.ndarray]:
@@ -56,12 +64,12 @@ def estimate_bounds(defense: Smoothing, state: Columns) -> tuple[np.ndarray, np.
 
     NaN of a classification, and where the draws hold no such order statistic.
     """
-    if not isinstance(defense, MedianSmoothing):
+    if defense.form != "median":
         unknown = np.full(len(state["scores"]), np.nan)
         return unknown, unknown
     found: Certificates = percentile_certificates(
         _scores(state["draws"]),
-        percentile=defense.percentile,
+        percentile=defense.percentile if isinstance(defense, MedianSmoothing) else 0.5,
         sigma=defense.sigma,
         epsilon=0.0,
         alpha=defense.alpha,

@@ -115,6 +115,7 @@ _PURIFICATIONS = (
     "unsharp",
     "upscale",
 )
+_CERTIFIED = ("ms", "rs")
 # Linear filters, codecs and a random defense: attacks on the ones of a kind are expected to reach each other.
 _TRANSFERRED = ("none", "diffjpeg", "flip", "gaussian-blur", "jpeg", "random-noise", "resize")
 _STUDIED = (
@@ -149,7 +150,7 @@ _PROFILES = {
             n=200,
             draws=2,
             attacks=("ifgsm", "square"),
-            defenses=("flip", "jpeg", "ms", "none"),
+            defenses=("flip", "jpeg", "ms", "none", "rs"),
             doublings={"ifgsm": 1},
             limits={
                 "lite0": Limit(
@@ -161,6 +162,8 @@ _PROFILES = {
                 )
             },
             certified_strengths=("medium", "strong"),
+            # Its samples cost what those of ms do, again: a minute for each attack.
+            scenarios={"rs": ("soundness",)},
             transfers=Transfers(defenses=("none", "flip", "jpeg")),
         ),
         Profile(
@@ -175,7 +178,7 @@ _PROFILES = {
             n=1_000,
             draws=8,
             attacks=(*_PUBLISHED_ATTACKS, "apgd", "codec", "enhance", "single-entrant"),
-            defenses=("none", *_PURIFICATIONS, "ms"),
+            defenses=("none", *_PURIFICATIONS, *_CERTIFIED),
             doublings={"ifgsm": 1},
             transfers=Transfers(defenses=_TRANSFERRED),
         ),
@@ -191,7 +194,7 @@ _PROFILES = {
             n=1_000,
             draws=8,
             attacks=_PUBLISHED_ATTACKS,
-            defenses=("none", *_PURIFICATIONS, "ms"),
+            defenses=("none", *_PURIFICATIONS, *_CERTIFIED),
             doublings={"ifgsm": 1},
             strengths="published",
             transfers=Transfers(defenses=_TRANSFERRED),

@@ -41,8 +41,11 @@ def invalid_reasons(record: Record) -> list[str]:
     - More than half of the images gave every query, or the placebo, the very same score (a flat score).
     - No image was attacked at all, by an attack that chooses among them.
 
-    Evidence is looked for on the images that were attacked.
+    Evidence is looked for on the images that were attacked. An attack inside certified radii has no proof, and no
+    placebo: it counts unless nothing is certified, it left a radius, or its gradients were not finite, or zero.
     """
+    if record.meta["cell"]["scenario"] == "soundness":
+        return _inside_reasons(record)
     if "attack" not in record.meta:
         return []
     reasons = _budget_reasons(record) + convergence_reasons(record)
@@ -77,6 +80,22 @@ def invalid_reasons(record: Record) -> list[str]:
             f"random noise of the attack's size left {flat:.0%} of the scores exactly as they were: "
             "the score is rounded, clamped or constant"
         )
+    return reasons
+
+
+def _inside_reasons(record: Record) -> list[str]:
+    """Why an attack inside certified radii does not count: nothing is certified, it went outside, or saw no slope."""
+    images = record.images[~record.images["clean_abstained"].to_numpy(bool)]
+    if not len(images):
+        return ["every image abstains: there is no certificate to attack; more samples certify more"]
+    reasons = []
+    outside = images["l2"] > images["clean_radius"] * (1 + _FLOAT_NOISE)
+    if outside.any():
+        reasons.append(f"{outside.mean():.0%} of the attacked images are outside the certified radius")
+    if not images["gradient_finite"].all():
+        reasons.append(f"gradients were not finite on {(~images['gradient_finite']).mean():.0%} of the images")
+    if images["gradient_nonzero"].mean() < IMAGE_SHARE:
+        reasons.append(f"gradients were zero on {(~images['gradient_nonzero']).mean():.0%} of the images")
     return reasons
 
 

@@ -21,6 +21,7 @@ _EPICS = {
     "nonadaptive": "Non-adaptive attacks",
     "adaptive": "Adaptive attacks",
     "certified": "Certified defenses",
+    "soundness": "Attacks inside the certified radius",
     "transfer": "Attacks on other defenses and metrics",
 }
 # Pictures are most of a report's size: one image where all is well, three where someone will look.

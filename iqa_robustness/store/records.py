@@ -70,6 +70,7 @@ IMAGE_COLUMNS = {
     "attacked_class": (_COUNT, "the same of the adversarial image"),
     "clean_votes": (_COUNT, "noisy samples of the clean image in that class; 0 in others"),
     "attacked_votes": (_COUNT, "the same of the adversarial image"),
+    "attacked_samples": (_COUNT, "noisy samples of the adversarial image that its certificate rests on; 0 in others"),
     "estimate_lower": (
         _SCORE,
         "lower confidence bound of the ideal smoothed median at the adversarial image itself; NaN without one",

@@ -38,6 +38,7 @@ def outcome() -> Any:
             "mos_kind": "human",
             "protocol": {"scoring": "one-shot", "attack": "direct"},
             "sources": {},
+            "certificate": {},
             "budget": {"restriction": "linf", "limit": 4 / 255},
             "record": "ab" * 32,
             "computed": True,
