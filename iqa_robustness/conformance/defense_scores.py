@@ -92,7 +92,7 @@ def any_size(subject: DefenseSubject) -> str:
 
 
 def certificates(subject: DefenseSubject) -> str:
-    """Certificates of three photographs, and of two of them again, with 24 samples each."""
+    """Certificates of three photographs, and of two of them again, with 20 samples each."""
     if subject.kind.kind != "certified":
         raise NotApplicable("it certifies nothing")
     guarded = subject.made().protect(subject.reference_metric())

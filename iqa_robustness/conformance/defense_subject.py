@@ -19,8 +19,8 @@ from iqa_robustness.metrics.base import Metric
 from iqa_robustness.metrics.scoring import Scorer
 from iqa_robustness.streams import Streams
 
-# Noisy copies of an image that a certified defense draws here, and steps back that a diffusion model takes.
-FEW = {"n": 24, "n0": 24, "evaluations": 2}
+# Noisy copies of an image that a certified defense draws here, steps back that a diffusion model takes, and ways back.
+FEW = {"n": 20, "n0": 4, "evaluations": 2, "reverse_samples": 2}
 # Room that a random window is given, the smallest picture that is tried, and sides for defenses that refuse it.
 _ROOM = 8
 _SMALLEST = (17, 18)

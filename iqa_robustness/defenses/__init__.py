@@ -58,6 +58,20 @@ for _entry in (
         summary="a random square window, which is what the metric is given",
     ),
     DefenseEntry(
+        name="ddrs",
+        target="iqa_robustness.defenses.certified.diffusion_smoothing:DiffusionDenoisedSmoothing",
+        summary="randomized smoothing, each noisy sample denoised by a diffusion model at one stroke",
+        kind="certified",
+        library="diffusers",
+    ),
+    DefenseEntry(
+        name="densepure",
+        target="iqa_robustness.defenses.certified.diffusion_smoothing:DensePure",
+        summary="randomized smoothing, each noisy sample classified by a vote of several reverse diffusions",
+        kind="certified",
+        library="diffusers",
+    ),
+    DefenseEntry(
         name="detect-then-purify",
         target="iqa_robustness.defenses.detect_then_purify:DetectThenPurify",
         summary="purify (jpeg) only what a detector suspects (score change under a flip)",
@@ -80,9 +94,23 @@ for _entry in (
         summary="local implicit function that reads clean colours off the image's features (weights not included)",
     ),
     DefenseEntry(
+        name="dms",
+        target="iqa_robustness.defenses.certified.denoised_smoothing:DenoisedMedianSmoothing",
+        summary="median smoothing, each noisy sample denoised before it is scored",
+        kind="certified",
+        library="diffusers",
+    ),
+    DefenseEntry(
         name="dncnn",
         target="iqa_robustness.defenses.purification.dncnn:DnCNNDenoising",
         summary="learned denoiser, blind or told the noise level (weights not included)",
+    ),
+    DefenseEntry(
+        name="drs",
+        target="iqa_robustness.defenses.certified.denoised_smoothing:DenoisedSmoothing",
+        summary="randomized smoothing, each noisy sample denoised before it is scored",
+        kind="certified",
+        library="diffusers",
     ),
     DefenseEntry(
         name="fcn",
@@ -190,14 +218,26 @@ registry.register_family(
         catalogue="iqa_robustness.defenses.detectors.expressions",
     )
 )
+for _name, _smoothing in (("dms", "median smoothing"), ("drs", "randomized smoothing")):
+    registry.register_family(
+        Family(
+            entry=DefenseEntry(
+                name=_name,
+                target=f"iqa_robustness.defenses.certified.denoised_smoothing:{_name}",
+                summary=f"{_smoothing} behind any purification as denoiser, or `diffusion`: {_name}:ffdnet",
+                kind="certified",
+            ),
+            catalogue="iqa_robustness.defenses.certified.denoisers",
+        )
+    )
 
 
 def create(name: str, **parameters: Any) -> Defense:
     """A defense with its default or own parameters.
 
     Args:
-        name: a registered name, `package.module:Class`, purifications joined by `+`, the first applied first, or
-            `detect-then-purify:DETECTOR:PURIFICATION`.
+        name: a registered name, `package.module:Class`, purifications joined by `+`, the first applied first,
+            `detect-then-purify:DETECTOR:PURIFICATION`, or `drs:DENOISER` and `dms:DENOISER`.
         parameters: fields of the defense. (Parts that are joined have their defaults; for others, give their
             instances to `purification.composition.Composition`.)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from iqa_robustness.defenses.base import Defense, Purification
+from iqa_robustness.defenses.certified.smoothing import Smoothing
 from iqa_robustness.defenses.detect_then_purify import DetectThenPurify
 
 
@@ -21,7 +22,7 @@ def attack_protocol(defense: Defense, *, draws: int, white_box: bool, stochastic
         stochastic_metric: the metric itself draws.
     """
     parts = []
-    if white_box and isinstance(defense, Purification | DetectThenPurify) and not defense.differentiable:
+    if white_box and isinstance(defense, Purification | DetectThenPurify | Smoothing) and not defense.differentiable:
         parts += [f"bpda-{name}" for name in defense.surrogate_name.split("+")]
     if defense.stochastic or stochastic_metric:
         parts.append(f"eot-{draws}")

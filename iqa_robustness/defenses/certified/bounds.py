@@ -42,7 +42,7 @@ class Certificates:
 
 
 def percentile_certificates(
-    draws: Tensor, *, percentile: float = 0.5, sigma: float, epsilon: float, alpha: float
+    draws: Tensor, *, percentile: float = 0.5, sigma: float, epsilon: float, alpha: float, places_too_low: int = 0
 ) -> Certificates:
     """Certify smoothed percentiles.
 
@@ -52,6 +52,7 @@ def percentile_certificates(
         sigma: standard deviation of the noise, in units of 1.
         epsilon: l2 radius to certify, in units of 1.
         alpha: chance of each bound to be wrong.
+        places_too_low: how far below their places both order statistics are read; a mistake to be reproduced.
 
     Returns:
         The percentile of the draws with bounds; an image abstains when its samples hold no such order statistic.
@@ -66,8 +67,9 @@ def percentile_certificates(
         ordered = draws[rows, :n].sort(dim=1).values
         scores[rows] = _interpolated(ordered, percentile)
         first, last = percentile_ranks(n, percentile=percentile, sigma=sigma, epsilon=epsilon, alpha=alpha)
-        if first is not None and last is not None:
-            lower[rows], upper[rows] = ordered[:, first - 1], ordered[:, last - 1]
+        if first is not None and last is not None and first > places_too_low:
+            lower[rows] = ordered[:, first - 1 - places_too_low]
+            upper[rows] = ordered[:, last - 1 - places_too_low]
     abstained = lower.isnan()
     nothing = torch.zeros(count, dtype=torch.int64, device=draws.device)
     return Certificates(

@@ -111,15 +111,23 @@ class DiffPure(Purification):
         return purified.clamp(0, 1)
 
     def _there_and_back(self, model: NoiseModel, images: Tensor, streams: Streams) -> Tensor:
-        kept, shape = model.schedule.retained, images.shape[1:]
+        kept = model.schedule.retained
         if self.steps > len(kept):
             raise ConfigurationError(
                 f"{self.steps} steps are more than the model's {len(kept)}", where=Where(defense=self.name)
             )
+        first = kept[self.steps - 1]
+        noise = streams.normal(*images.shape[1:])
+        return self.back(model, first**0.5 * (2 * images - 1) + (1 - first) ** 0.5 * noise, streams)
+
+    def back(self, model: NoiseModel, noisy: Tensor, streams: Streams) -> Tensor:
+        """The way back alone: x_t of timestep t = `steps` − 1, (N, 3, H, W) in units of the model, to images in [0, 1].
+
+        Its draws are from `streams`, `evaluations` − 1 for `ddpm`.
+        """
+        kept, shape, current = model.schedule.retained, noisy.shape[1:], noisy
         path = spaced(self.steps, self.evaluations or (self.steps if self.paper else EVALUATIONS))
         after = [kept[timestep] for timestep in path[1:]] + [1.0]
-        first = kept[path[0]]
-        current = first**0.5 * (2 * images - 1) + (1 - first) ** 0.5 * streams.normal(*shape)
         for timestep, next_kept in zip(path, after, strict=True):
             step = Step(timestep=timestep, kept=kept[timestep], kept_after=next_kept)
             noise = streams.normal(*shape) if self.sampler == "ddpm" and not step.last else None

@@ -41,14 +41,16 @@ class NoiseModel(nn.Module):
         predicted: Tensor = self(noisy, torch.tensor(timestep, device=noisy.device))
         return predicted
 
-    def denoise(self, images: Tensor, sigma: float) -> Tensor:
+    def denoise(self, images: Tensor, sigma: float, *, timestep: int | None = None) -> Tensor:
         """x_0 at one stroke: the image without Gaussian noise of deviation `sigma` (units of 1).
 
         (N, 3, H, W) around [0, 1], not clamped, to the same shape, not clamped either. One forward.
+        timestep: that the network is told; None for the one of the nearest noise level.
         Source: Carlini et al., ICLR 2023, Alg. 1; their timestep is the one of the nearest noise level, too.
         Raises: ConfigurationError for noise that the schedule does not have.
         """
-        timestep = self.schedule.timestep(sigma)
+        if timestep is None:
+            timestep = self.schedule.timestep(sigma)
         kept = self.schedule.retained[timestep]
         noisy = kept**0.5 * (2 * images - 1)
         clean: Tensor = (noisy - (1 - kept) ** 0.5 * self.at(noisy, timestep)[:, :3]) / kept**0.5

@@ -48,13 +48,24 @@ class NoiseSchedule:
 
         Raises: ConfigurationError for a sigma that no step comes near: below half the first or above the last.
         """
+        self._refuse_unknown(sigma)
+        return int(np.abs(np.log(self.sigmas / sigma)).argmin())
+
+    def timestep_from(self, sigma: float) -> int:
+        """The first timestep whose noise is not below `sigma` (units of 1, images in [0, 1]).
+
+        Raises: ConfigurationError as `timestep`.
+        """
+        self._refuse_unknown(sigma)
+        return int(np.argmax(self.sigmas >= sigma))
+
+    def _refuse_unknown(self, sigma: float) -> None:
         least, most = self.sigmas[0] / 2, self.sigmas[-1]
         if not least <= sigma <= most:
             raise ConfigurationError(
                 f"the model knows noise of {least:.2g} to {most:.2g}, got sigma {sigma:g}",
                 fix="give it in units of 1: 25/255",
             )
-        return int(np.abs(np.log(self.sigmas / sigma)).argmin())
 
 
 def linear_betas(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> tuple[float, ...]:
