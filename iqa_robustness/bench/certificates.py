@@ -31,6 +31,7 @@ def certificate_facts(defense: Smoothing, count: int) -> dict[str, Any]:
         "n0": defense.selecting,
         "n": defense.n,
         "alpha": defense.alpha,
+        "looks": defense.looks,
         "resolution": defense.certifies_at,
         "family": count,
     }
@@ -72,7 +73,7 @@ def estimate_bounds(defense: Smoothing, state: Columns) -> tuple[np.ndarray, np.
         percentile=defense.percentile if isinstance(defense, MedianSmoothing) else 0.5,
         sigma=defense.sigma,
         epsilon=0.0,
-        alpha=defense.alpha,
+        alpha=defense.level(1),
     )
     return array(found.lower), array(found.upper)
 

@@ -115,7 +115,7 @@ _PURIFICATIONS = (
     "unsharp",
     "upscale",
 )
-_CERTIFIED = ("ms", "rs")
+_CERTIFIED = ("ddrs", "densepure", "dms", "drs", "ms", "rs")
 # Linear filters, codecs and a random defense: attacks on the ones of a kind are expected to reach each other.
 _TRANSFERRED = ("none", "diffjpeg", "flip", "gaussian-blur", "jpeg", "random-noise", "resize")
 _STUDIED = (

@@ -195,7 +195,7 @@ def broken_certificates(defense: Smoothing, certified: Columns, found: Columns) 
     certain = ~certified["abstained"].astype(bool)
     if defense.form == "classification":
         counts = (~np.isnan(found["draws"])).sum(axis=1)
-        least, _ = clopper_pearson_bounds(found["votes"], counts, alpha=defense.alpha)
+        least, _ = clopper_pearson_bounds(found["votes"], counts, alpha=defense.level(1))
         other: np.ndarray = certain & (least > 0.5) & (found["classes"] != certified["classes"])
         return other
     low, high = estimate_bounds(defense, found)

@@ -49,7 +49,8 @@ def _sampling_error(record: Record) -> np.ndarray:
 
 def _vote_error(record: Record) -> np.ndarray:
     votes, samples = (record.images[f"attacked_{what}"].to_numpy(np.int64) for what in ("votes", "samples"))
-    low, high = clopper_pearson_bounds(votes, samples, alpha=record.meta["certificate"]["alpha"])
+    facts = record.meta["certificate"]
+    low, high = clopper_pearson_bounds(votes, samples, alpha=facts["alpha"] / facts["looks"])
     half: np.ndarray = 100 * (high - low) / 2
     return half
 

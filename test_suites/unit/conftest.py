@@ -147,7 +147,7 @@ def make_record() -> Callable[..., Record]:
             "dataset": {"name": dataset, "mos_kind": "human"},
         }
         if kind == "certified":
-            meta["certificate"] = {"form": form, "n": 200, "alpha": 0.001, "resolution": resolution}
+            meta["certificate"] = {"form": form, "n": 200, "alpha": 0.001, "looks": 1, "resolution": resolution}
         if scenario not in ("clean", "soundness"):
             meta["attack"] = {"access": attack_access, "trace": [*trace], "restriction": restriction, "limit": limit}
             meta["attack"] |= {"encoders": ["lossless"]}

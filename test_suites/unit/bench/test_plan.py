@@ -28,6 +28,7 @@ PROFILE = Profile(
     white_box_images=100,
     query_images=20,
     certified_images=5,
+    soundness_images=3,
     size=(8, 9),
     queries=70,
     n0=3,
