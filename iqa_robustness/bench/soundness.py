@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,8 +33,8 @@ if TYPE_CHECKING:  # the stages are made of this
 STEPS = 10
 # Of the radius, over all steps: the border is reached with some to spare, which turns the way.
 _REACH = 2.5
-# An image in float32 cannot be placed on the border of a ball more exactly.
-_MARGIN = 1e-5
+# What rounding to the image's own type moves a value by, in machine epsilons, and a length, as a share of it; at most.
+_ROUNDING, _OF_LENGTH = 0.5, 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,13 +140,16 @@ def climbed(objective: Objective, radii: Tensor, *, steps: int = STEPS) -> Tenso
     """
     clean = objective.clean
     current = clean
+    tiny = torch.finfo(clean.dtype).tiny
+    # Rounded values may all lie on the same side: the ball is entered by as much as they can leave it.
+    inner = (1 - _OF_LENGTH) * radii - _ROUNDING * torch.finfo(clean.dtype).eps * math.sqrt(clean[0].numel())
     for _ in range(steps):
         _, gradients = objective.values_and_gradients(current)
-        lengths = gradients.flatten(1).norm(dim=1).clamp_(min=torch.finfo(gradients.dtype).tiny)
+        lengths = gradients.flatten(1).norm(dim=1).clamp_(min=tiny)
         moved = current + gradients * _each(_REACH / steps * radii / lengths)
         change = moved.clamp(0, 1) - clean
-        lengths = change.flatten(1).norm(dim=1).clamp_(min=torch.finfo(change.dtype).tiny)
-        current = (clean + change * _each(((1 - _MARGIN) * radii / lengths).clamp_(max=1))).clamp_(0, 1)
+        lengths = change.flatten(1).norm(dim=1).clamp_(min=tiny)
+        current = (clean + change * _each((inner / lengths).clamp_(0, 1))).clamp_(0, 1)
     return current
 
 

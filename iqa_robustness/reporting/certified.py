@@ -11,8 +11,8 @@ from iqa_robustness.reporting.results import Outcome, measure_of
 
 VACUOUS, ELSEWHERE = "†", "‡"
 NOTES = {
-    VACUOUS: "vacuous: Cert.RD is above the spread of the clean scores (5th to 95th percentile); a bound that wide tells "
-    "no image from another",
+    VACUOUS: "vacuous: Cert.RD is above the spread of the clean scores (5th to 95th percentile); a bound that wide "
+    "tells no image from another",
     ELSEWHERE: "certified at another resolution than the images have: a radius there is no radius of the image itself, "
     "and is not to be compared with the others",
 }
@@ -22,7 +22,8 @@ ABOUT = (
     "R (certified l2 radius, units of 1): higher is better. Cert.RD (larger side of the certified interval ÷ range): "
     "lower is better. A certificate speaks of the ideal smoothed metric, not of the sampled estimate that is scored, "
     "and of one image: each is wrong with a chance of at most alpha. 'All at once' holds for all images of the cell "
-    "together (Bonferroni). A dash: a class has no interval, a median no class. In brackets 95 % intervals over contents."
+    "together (Bonferroni). A dash: a class has no interval, a median no class. With each mean, its 95 % interval over "
+    "contents."
 )
 
 
@@ -168,8 +169,8 @@ def certified_lines(cells: Sequence[Outcome]) -> list[str]:
         lines.append(f"  {mark} {text}")
     for row in sound_rows(cells):
         lines.append(
-            f"soundness: {row.metric} behind {row.defense}, {row.goal}: {row.broken} of {row.tested} certificates broken "
-            f"inside their radii (p = {row.numbers[-1].value})"
+            f"soundness: {row.metric} behind {row.defense}, {row.goal}: {row.broken} of {row.tested} certificates "
+            f"broken inside their radii (p = {row.numbers[-1].value})"
         )
     return lines
 
