@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 from scipy.stats import binomtest
 
 from iqa_robustness.gate.measure_info import ATTACKED, NOT_NEGATIVE, SHARE, MeasureInfo, mean_of
-from iqa_robustness.measures import Interval, certified_delta, certified_width, clopper_pearson_bounds
+from iqa_robustness.measures import (
+    Interval,
+    certified_delta,
+    certified_width,
+    clopper_pearson_bounds,
+    mean_interval,
+)
 from iqa_robustness.store import Record
 
 SIGNIFICANCE = 0.01
@@ -31,6 +40,19 @@ def _reaches(record: Record) -> np.ndarray:
         return np.full(len(record.images), np.nan)
     reaches: np.ndarray = (record.scores("clean_radius") >= record.scores("l2")).astype(np.float64)
     return reaches
+
+
+def _share(values: Callable[[Record], np.ndarray]) -> Callable[[Record], Interval]:
+    """A share of the images; where all are alike, exact bounds over contents: a resample would be alike, too."""
+
+    def compute(record: Record) -> Interval:
+        found = mean_interval(values(record), record.contents)
+        if found.value not in (0.0, 1.0):
+            return found
+        bounds = binomtest(round(found.value) * found.clusters, found.clusters).proportion_ci(_LEVEL, method="exact")
+        return replace(found, low=float(bounds.low), high=float(bounds.high))
+
+    return compute
 
 
 def _same_class(record: Record) -> np.ndarray:
@@ -121,7 +143,7 @@ CERTIFIED: dict[str, MeasureInfo] = {
     "cert_share": MeasureInfo(
         title="Certified at the attack's l2 size",
         unit="share",
-        compute=mean_of(_reaches),
+        compute=_share(_reaches),
         scenarios=ATTACKED,
         limits=SHARE,
     ),
@@ -135,7 +157,7 @@ CERTIFIED: dict[str, MeasureInfo] = {
     "same_class": MeasureInfo(
         title="Same class as clean",
         unit="share",
-        compute=mean_of(_same_class),
+        compute=_share(_same_class),
         scenarios=ATTACKED,
         limits=SHARE,
         form="classification",

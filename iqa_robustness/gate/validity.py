@@ -38,7 +38,8 @@ def invalid_reasons(record: Record) -> list[str]:
     - Gradients are not finite, or zero on more than a tenth of the images (a masked or rounded score).
     - The objective did not rise over the steps.
     - Twice the steps, or twice the draws, gain more by over a twentieth (`gate.convergence`).
-    - More than half of the images gave every query, or the placebo, the very same score (a flat score).
+    - More than half of the images gave every query, or the placebo, the very same score (a flat score; a smoothed
+      classification, whose scores have steps by design, may give the placebo the clean image's).
     - No image was attacked at all, by an attack that chooses among them.
 
     Evidence is looked for on the images that were attacked. An attack inside certified radii has no proof, and no
@@ -74,13 +75,22 @@ def invalid_reasons(record: Record) -> list[str]:
         )
     # Where the attack changed nothing, the placebo is the image itself.
     moved = record.scores("linf") > 0
-    flat = float((moved & (record.scores("placebo") == record.scores("defended_clean")))[entrants].mean())
+    flat = (
+        0.0
+        if _answers_in_classes(record)
+        else float((moved & (record.scores("placebo") == record.scores("defended_clean")))[entrants].mean())
+    )
     if flat > 1 - RESPONSE_SHARE:
         reasons.append(
             f"random noise of the attack's size left {flat:.0%} of the scores exactly as they were: "
             "the score is rounded, clamped or constant"
         )
     return reasons
+
+
+def _answers_in_classes(record: Record) -> bool:
+    """Whether scores have steps by design: the attack sees the score under the classes, which hides nothing."""
+    return bool(record.meta.get("certificate", {}).get("form") == "classification")
 
 
 def _inside_reasons(record: Record) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import binom, binomtest
@@ -104,6 +104,12 @@ def test_a_certificate_reaches_an_attack_no_farther_than_its_radius(
     assert measure(certified(clean_radius=radii, l2=l2))["cert_share"].value == share
 
 
+@pytest.mark.parametrize("l2", [0.0, 1.5])
+def test_a_share_of_all_or_nothing_is_as_uncertain_as_its_contents_are_few(l2: float, certified: MakeRecord) -> None:
+    interval = measure(certified(images=12, contents=6, l2=l2))["cert_share"].interval
+    assert (interval.low, interval.high) == pytest.approx(exact(6 if l2 == 0 else 0, 6, 0.025), abs=1e-9)
+
+
 def test_at_another_resolution_no_distance_can_be_compared(certified: MakeRecord) -> None:
     found = measure(certified(resolution=256, l2=0.0))["cert_share"]
     assert not found.applicable
@@ -120,6 +126,7 @@ def test_the_same_class_is_one_that_both_images_certainly_have(certified: MakeRe
     assert measure(record)["same_class"].value == pytest.approx(15 / 60)
 
 
+@settings(max_examples=25)
 @given(votes=st.integers(0, 200), looks=st.integers(1, 3))
 def test_the_error_of_votes_is_that_of_clopper_and_pearson(votes: int, looks: int, certified: MakeRecord) -> None:
     record = certified(form="classification", images=2, attacked_votes=votes)
@@ -131,6 +138,7 @@ def test_the_error_of_votes_is_that_of_clopper_and_pearson(votes: int, looks: in
 # --- broken ---------------------------------------------------------------------------------------------------------
 
 
+@settings(max_examples=25)
 @given(broken=st.integers(0, 60), abstaining=st.integers(0, 60))
 def test_broken_certificates_are_counted_among_those_there_are(
     broken: int, abstaining: int, attacked_inside: MakeRecord
@@ -206,3 +214,10 @@ def test_a_class_that_is_never_certain_fails_by_its_radius_and_its_abstentions(c
     # A few abstentions among a few images are no evidence yet.
     some = judge(certified(**facts, abstained=np.arange(6) < 1), gates)
     assert [check.measurement.name for check in some.checks] == ["cert_r"]
+
+
+def test_classes_that_noise_does_not_change_hide_no_gradient(certified: MakeRecord) -> None:
+    still = {"placebo": 50.0, "defended_clean": 50.0}
+    assert invalid_reasons(certified(form="classification", **still)) == []
+    (reason,) = invalid_reasons(certified(form="median", **still))
+    assert "exactly as they were" in reason
