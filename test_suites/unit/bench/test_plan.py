@@ -111,9 +111,9 @@ def test_a_soundness_scenario_names_no_attack_and_has_images_of_its_own() -> Non
 def test_a_defense_that_a_profile_has_in_one_scenario_is_in_others_where_it_is_named() -> None:
     profile = replace(PROFILE, defenses=("ms", "none"), scenarios={"ms": ("soundness",)})
 
-    def found(scenario: str, **user: Any) -> set[str]:
+    def found(of: str, **user: Any) -> set[str]:
         asked = Selection(metric=("fast",), **user)
-        return {one.defense for one in cells(scenario=scenario, profile=profile, sizes=Sizes(), user=asked)}
+        return {one.defense for one in cells(scenario=of, profile=profile, sizes=Sizes(), user=asked)}
 
     assert (found("soundness"), found("certified"), found("clean")) == ({"ms"}, set(), {"none"})
     assert found("certified", defense=("m*",)) == {"ms"}
