@@ -143,7 +143,7 @@ _PROFILES = {
             # Fewer images leave the interval of a mean too wide to decide anything.
             query_images=12,
             certified_images=6,
-            soundness_images=3,
+            soundness_images=2,
             size=(192, 256),
             queries=200,
             n0=20,
