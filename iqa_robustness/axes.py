@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-SCENARIOS = ("clean", "nonadaptive", "adaptive", "certified", "transfer")
+SCENARIOS = ("clean", "nonadaptive", "adaptive", "certified", "soundness", "transfer")
 """No attack · an attack that knows the metric alone · one that knows the defense · a certified defense under attack ·
-an attack on another metric or another defense."""
+an attack inside the certified radius, on the certificate itself · an attack on another metric or another defense."""
 
 GOALS = ("raise", "lower")
 """What the attacker wants of the reported quality."""

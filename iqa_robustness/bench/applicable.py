@@ -13,7 +13,7 @@ def check_applicable(cell: Cell, pair: Pair, attacked: Pair, *, has_references: 
 
     Either pair, the one that is scored and the one that is attacked, can make a cell meaningless:
 
-    - A white-box attack on a metric that answers queries only.
+    - A white-box attack on a metric that answers queries only, the one inside a certified radius included.
     - A full-reference metric behind a defense that moves pixels.
     - A full-reference metric on images that are their own references, unless it is attacked to lower the quality it
       reports: all clean scores are alike, and nothing is better.
@@ -27,10 +27,11 @@ def check_applicable(cell: Cell, pair: Pair, attacked: Pair, *, has_references: 
                 "the data set has no references: each image is its own, and nothing scores better than that",
                 fix="take a data set with references (folder: with a column reference), or attack with goal lower",
             )
-    if not cell.attack or attacks.registry.resolve(cell.attack).access == "black-box":
+    inside = cell.scenario == "soundness"
+    if not inside and (not cell.attack or attacks.registry.resolve(cell.attack).access == "black-box"):
         return
     if attacked.subject.metric.spec.access == "query-only":
         raise CapabilityError(
-            f"{cell.attack} needs gradients, and the metric answers queries only",
+            f"{cell.attack or 'the attack inside the radius'} needs gradients, and the metric answers queries only",
             fix="attack it with a black-box attack (square)",
         )

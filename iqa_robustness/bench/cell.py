@@ -13,9 +13,11 @@ BLACK_BOX = "square"
 class Cell:
     """One (metric, defense, attack, strength, scenario, data set) with the sizes that the profile sets.
 
-    metric, defense, attack: names as their registries resolve them; attack and strength are empty in scenario `clean`.
+    metric, defense, attack: names as their registries resolve them; attack and strength are empty in scenarios `clean`
+        and `soundness`.
     scenario: `clean` (no attack), `nonadaptive` (the attack knows the metric alone), `adaptive` (it attacks the
-        defended metric), `certified` (a certified defense under non-adaptive attacks), `transfer` (see `source`).
+        defended metric), `certified` (a certified defense under non-adaptive attacks), `soundness` (its
+        certificates, attacked inside their radii), `transfer` (see `source`).
     source: in scenario `transfer` what was attacked, as `metric/defense`, and the cell's pair scores the images; empty
         in the others.
     goal: the attacker wants to `raise` or to `lower` the reported quality.

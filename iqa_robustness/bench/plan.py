@@ -23,8 +23,11 @@ KINDS = {
     "nonadaptive": ("none", "purification", "detection", "training"),
     "adaptive": ("purification", "detection", "certified", "training"),
     "certified": ("certified",),
+    "soundness": ("certified",),
     "transfer": ("none", "purification", "training"),
 }
+# Scenarios whose cells name no attack: none there is, or the certificate itself says what it is held to.
+_WITHOUT_ATTACK = ("clean", "soundness")
 BETWEEN = ("defenses", "metrics")
 
 
@@ -145,13 +148,15 @@ def planned(
         queries_only = scenario != "clean" and metrics.access(metric, load=load) == "query-only"
         for defense in _both(defenses.registry, user.defense, suite.defense, profile.defenses):
             kind = defenses.registry.resolve(defense).kind
-            if kind not in KINDS[scenario]:
+            if kind not in KINDS[scenario] or _not_taken(profile, user, defense, scenario):
                 continue
             for attack, strength in _attacks(scenario, profile, user, suite):
                 dear = kind == "certified" and _cut_certified(profile, user, strength)
                 if dear or _cut(profile, user, metric, defense, attack, strength):
                     continue
-                useless = queries_only and attacks.registry.resolve(attack).access == "white-box"
+                useless = queries_only and (
+                    scenario == "soundness" or attacks.registry.resolve(attack).access == "white-box"
+                )
                 chosen = result.not_applicable if useless else result.cells
                 chosen.append(_cell(metric, defense, attack, strength, kind, scenario, goal, profile, sizes))
     return result
@@ -169,7 +174,7 @@ def _cell(
     sizes: Sizes,
 ) -> Cell:
     access = attacks.registry.resolve(attack).access if attack else "white-box"
-    images = _images(metric, access, kind, profile, sizes)
+    images = _images(metric, access, kind, scenario, profile, sizes)
     queries = profile.queries if sizes.max_queries is None else min(profile.queries, sizes.max_queries)
     # The images of a transfer from a defense are those of the adaptive cell.
     knows_defense = scenario == "adaptive" or (scenario == "transfer" and kind != "none")
@@ -195,9 +200,11 @@ def _cell(
     )
 
 
-def _images(metric: str, access: str, kind: str, profile: Profile, sizes: Sizes) -> int | None:
+def _images(metric: str, access: str, kind: str, scenario: str, profile: Profile, sizes: Sizes) -> int | None:
     """Images of a cell, None for the whole data set."""
     images = profile.images(access=access, certified=kind == "certified")
+    if scenario == "soundness":
+        images = profile.soundness_images
     if sizes.images is not None:
         return sizes.images
     if metric in profile.limits:
@@ -222,7 +229,7 @@ def _query_images(metric: str, strength: str, kind: str, profile: Profile, sizes
         limit is not None and (BLACK_BOX not in limit.attacks or strength not in limit.strengths)
     ):
         return 0
-    return _images(metric, "black-box", kind, profile, sizes) or 0
+    return _images(metric, "black-box", kind, "adaptive", profile, sizes) or 0
 
 
 def _transfers(
@@ -269,7 +276,7 @@ def _metrics(profile: Profile, user: Selection, suite: Selection) -> list[str]:
 
 
 def _attacks(scenario: str, profile: Profile, user: Selection, suite: Selection) -> list[tuple[str, str]]:
-    if scenario == "clean":
+    if scenario in _WITHOUT_ATTACK:
         # Whoever names an attack or a strength asks for cells that have one.
         return [] if user.attack or user.strength else [("", "")]
     return [
@@ -290,6 +297,11 @@ def _cut(profile: Profile, user: Selection, metric: str, defense: str, attack: s
         or (bool(attack) and not user.attack and attack not in limit.attacks)
         or (bool(strength) and not user.strength and strength not in limit.strengths)
     )
+
+
+def _not_taken(profile: Profile, user: Selection, defense: str, scenario: str) -> bool:
+    """Whether the profile has this defense in other scenarios only; what the user names is never left out."""
+    return not (user.scenario or user.defense) and scenario not in profile.scenarios.get(defense, (scenario,))
 
 
 def _cut_certified(profile: Profile, user: Selection, strength: str) -> bool:

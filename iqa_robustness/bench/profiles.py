@@ -42,6 +42,7 @@ class Profile:
     """Sizes of a run.
 
     white_box_images, query_images, certified_images: images a cell of the kind uses, None for the whole data set.
+    soundness_images: the same of cells that attack certificates inside their radii.
     size: (height, width) in pixels.
     queries: score queries an image.
     n0, n: samples of certified defenses.
@@ -53,12 +54,14 @@ class Profile:
     doublings: by attack, how often its iterations are doubled in adaptive cells, for it to converge.
     transfers: of attacks on other defenses and metrics; None for none.
     certified_strengths: of attacks on certified defenses, which are dear, where the user names none; all when empty.
+    scenarios: by defense, the only ones that it takes part in, where the user names neither.
     """
 
     name: str
     white_box_images: int | None
     query_images: int
     certified_images: int
+    soundness_images: int
     size: tuple[int, int]
     queries: int
     n0: int
@@ -71,6 +74,7 @@ class Profile:
     strengths: str = "own"
     doublings: Mapping[str, int] = field(default_factory=dict)
     certified_strengths: tuple[str, ...] = ()
+    scenarios: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     transfers: Transfers | None = None
 
     def images(self, *, access: str, certified: bool) -> int | None:
@@ -111,6 +115,7 @@ _PURIFICATIONS = (
     "unsharp",
     "upscale",
 )
+_CERTIFIED = ("ddrs", "densepure", "dms", "drs", "ms", "rs")
 # Linear filters, codecs and a random defense: attacks on the ones of a kind are expected to reach each other.
 _TRANSFERRED = ("none", "diffjpeg", "flip", "gaussian-blur", "jpeg", "random-noise", "resize")
 _STUDIED = (
@@ -138,13 +143,14 @@ _PROFILES = {
             # Fewer images leave the interval of a mean too wide to decide anything.
             query_images=12,
             certified_images=6,
+            soundness_images=2,
             size=(192, 256),
             queries=200,
             n0=20,
             n=200,
             draws=2,
             attacks=("ifgsm", "square"),
-            defenses=("flip", "jpeg", "ms", "none"),
+            defenses=("flip", "jpeg", "ms", "none", "rs"),
             doublings={"ifgsm": 1},
             limits={
                 "lite0": Limit(
@@ -156,6 +162,8 @@ _PROFILES = {
                 )
             },
             certified_strengths=("medium", "strong"),
+            # Its samples cost what those of ms do, again: a minute for each attack.
+            scenarios={"rs": ("soundness",)},
             transfers=Transfers(defenses=("none", "flip", "jpeg")),
         ),
         Profile(
@@ -163,13 +171,14 @@ _PROFILES = {
             white_box_images=200,
             query_images=50,
             certified_images=20,
+            soundness_images=20,
             size=(384, 512),
             queries=2_000,
             n0=100,
             n=1_000,
             draws=8,
             attacks=(*_PUBLISHED_ATTACKS, "apgd", "codec", "enhance", "single-entrant"),
-            defenses=("none", *_PURIFICATIONS, "ms"),
+            defenses=("none", *_PURIFICATIONS, *_CERTIFIED),
             doublings={"ifgsm": 1},
             transfers=Transfers(defenses=_TRANSFERRED),
         ),
@@ -178,13 +187,14 @@ _PROFILES = {
             white_box_images=1_000,
             query_images=50,
             certified_images=10,
+            soundness_images=10,
             size=(384, 512),
             queries=10_000,
             n0=100,
             n=1_000,
             draws=8,
             attacks=_PUBLISHED_ATTACKS,
-            defenses=("none", *_PURIFICATIONS, "ms"),
+            defenses=("none", *_PURIFICATIONS, *_CERTIFIED),
             doublings={"ifgsm": 1},
             strengths="published",
             transfers=Transfers(defenses=_TRANSFERRED),
@@ -194,6 +204,7 @@ _PROFILES = {
             white_box_images=200,
             query_images=200,
             certified_images=200,
+            soundness_images=20,
             size=(299, 299),
             queries=10_000,
             n0=100,

@@ -92,7 +92,8 @@ def scoring_name(cell: Cell, pair: Pair) -> str:
     from iqa_robustness.defenses.certified.smoothing import Smoothing
 
     if isinstance(pair.defense, Smoothing):
-        return f"median-of-{pair.defense.n}"
+        what = "class" if pair.defense.form == "classification" else "median"
+        return f"{what}-of-{pair.defense.n}"
     protocol = ScoringProtocol.parsed(cell.scoring)
     return protocol.name if pair.guarded.spec.stochastic else "one-shot"
 

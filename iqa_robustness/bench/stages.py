@@ -22,12 +22,14 @@ from iqa_robustness.attacks.base import Attack
 from iqa_robustness.attacks.objectives import LOWER, RAISE
 from iqa_robustness.attacks.trained import TrainedAttack
 from iqa_robustness.bench.attack_training import AttackTraining, artefact_of
+from iqa_robustness.bench.certificates import NAMES
 from iqa_robustness.bench.columns import VALUES, Columns, array, joined, mean_trace, packed, unpacked
 from iqa_robustness.bench.cost import Meter
 from iqa_robustness.bench.devices import Numerics
 from iqa_robustness.bench.leakage import share_contents
 from iqa_robustness.bench.pair import Pair, Subject
 from iqa_robustness.bench.scoring_protocol import ONE_SHOT, Scoring
+from iqa_robustness.bench.soundness import InsideAttack
 from iqa_robustness.bench.sources import Clean, ImageTar, Source, Stored
 from iqa_robustness.datasets.base import View, view
 from iqa_robustness.defenses.base import PurifiedMetric
@@ -136,7 +138,7 @@ class Stages:
         """Scores of the pair on some images.
 
         Columns: scores; ssim_purified, psnr_purified (against the clean image, NaN where pixels do not correspond);
-        for certified defenses lower, upper, radius, abstained; draws (N, n) for them and where there are several.
+        for certified defenses those of `certificates.NAMES`; draws (N, n) for them and where there are several.
 
         Args:
             pair: what scores.
@@ -197,6 +199,10 @@ class Stages:
 
         return unpacked(self._stage(label, Key(document), compute))
 
+    def inside(self, search: InsideAttack) -> Columns:
+        """What an attack inside certified radii found; see `InsideAttack.files`."""
+        return unpacked(self._stage(search.label, search.key, lambda _: {**search.files(self.progress)}))
+
     def values(self, entry: Entry) -> Columns:
         """The columns of an adversarial stage."""
         return unpacked(entry)
@@ -212,7 +218,7 @@ class Stages:
         return Key(
             {
                 "stage": "scores",
-                "schema": 1,
+                "schema": 2 if pair.defense.kind == "certified" else 1,
                 "target": pair.document,
                 "images": source.document,
                 "clean": clean.document,
@@ -301,9 +307,7 @@ class Stages:
         if isinstance(guarded, SmoothedMetric):
             with meter.step("forward"):
                 found = guarded.certify(images, streams=streams, micro_batch=size, references=references)
-            for name in ("scores", "lower", "upper", "radius", "abstained", "draws"):
-                columns[name] = array(getattr(found, name))
-            return columns
+            return columns | {name: array(getattr(found, name)) for name in NAMES}
         scored: Metric = guarded
         if isinstance(guarded, PurifiedMetric):
             scored = guarded.metric

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from iqa_robustness.gate.certified import CERTIFIED
+from iqa_robustness.gate.measure_info import ATTACKED, NOT_NEGATIVE, SHARE, MeasureInfo, mean_of
 from iqa_robustness.gate.mixtures import mixed
 from iqa_robustness.measures import (
     Interval,
-    certified_delta,
     effect_size,
-    mean_interval,
     q_values,
     rank_displacement,
     rank_flips,
@@ -58,29 +58,6 @@ class Measurement:
     def applicable(self) -> bool:
         """Whether there is a number at all."""
         return not math.isnan(self.interval.value)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MeasureInfo:
-    """How a measure is called and computed.
-
-    compute: takes the record.      scenarios: where the measure applies.
-    limits: least and most that the measure can be, in its unit; no interval leaves them.
-    """
-
-    title: str
-    unit: str
-    compute: Callable[[Record], Interval]
-    scenarios: tuple[str, ...]
-    limits: tuple[float, float] = (-math.inf, math.inf)
-
-
-_ATTACKED = ("nonadaptive", "adaptive", "certified", "transfer")
-_NOT_NEGATIVE, _SHARE = (0.0, math.inf), (0.0, 1.0)
-
-
-def _mean(values: Callable[[Record], np.ndarray]) -> Callable[[Record], Interval]:
-    return lambda record: mean_interval(values(record), record.contents)
 
 
 def _rank(
@@ -130,11 +107,6 @@ def _effect(record: Record) -> Interval:
     return statistic_interval(lambda rows: effect_size(before[rows], after[rows]), record.contents)
 
 
-def _delta(record: Record) -> np.ndarray:
-    lower, upper = record.scores("attacked_lower"), record.scores("attacked_upper")
-    return certified_delta(lower, record.scores("defended_attacked"), upper, diam=record.diam)
-
-
 def _displacement(record: Record) -> Interval:
     """One entrant at a time in a contest that the defended metric judges."""
     before, after = _towards_better(record, "defended_clean"), _towards_better(record, "defended_attacked")
@@ -166,57 +138,57 @@ MEASURES: dict[str, MeasureInfo] = {
     "d_score": MeasureInfo(
         title="D_score",
         unit="% of range",
-        compute=_mean(lambda r: np.abs(_shift(r, "clean", "defended_attacked"))),
-        scenarios=_ATTACKED,
-        limits=_NOT_NEGATIVE,
+        compute=mean_of(lambda r: np.abs(_shift(r, "clean", "defended_attacked"))),
+        scenarios=ATTACKED,
+        limits=NOT_NEGATIVE,
     ),
     "d_score_excess": MeasureInfo(
         title="D_score over placebo",
         unit="% of range",
-        compute=_mean(
+        compute=mean_of(
             lambda r: np.abs(_shift(r, "clean", "defended_attacked")) - np.abs(_shift(r, "clean", "placebo"))
         ),
-        scenarios=_ATTACKED,
+        scenarios=ATTACKED,
     ),
     "d_score_placebo": MeasureInfo(
         title="D_score of the placebo",
         unit="% of range",
-        compute=_mean(lambda r: np.abs(_shift(r, "clean", "placebo"))),
-        scenarios=_ATTACKED,
-        limits=_NOT_NEGATIVE,
+        compute=mean_of(lambda r: np.abs(_shift(r, "clean", "placebo"))),
+        scenarios=ATTACKED,
+        limits=NOT_NEGATIVE,
     ),
     "d_score_noise": MeasureInfo(
         title="D_score of noise alone",
         unit="% of range",
-        compute=_mean(_noise_floor),
-        scenarios=_ATTACKED,
-        limits=_NOT_NEGATIVE,
+        compute=mean_of(_noise_floor),
+        scenarios=ATTACKED,
+        limits=NOT_NEGATIVE,
     ),
     "d_score_defended": MeasureInfo(
         title="D_score^(D)",
         unit="% of range",
-        compute=_mean(lambda r: np.abs(_shift(r, "defended_clean", "defended_attacked"))),
-        scenarios=_ATTACKED,
-        limits=_NOT_NEGATIVE,
+        compute=mean_of(lambda r: np.abs(_shift(r, "defended_clean", "defended_attacked"))),
+        scenarios=ATTACKED,
+        limits=NOT_NEGATIVE,
     ),
     "gain": MeasureInfo(
         title="Signed gain",
         unit="% of range",
-        compute=_mean(lambda r: _shift(r, "clean", "defended_attacked") * (1 if r.higher_is_better else -1)),
-        scenarios=_ATTACKED,
+        compute=mean_of(lambda r: _shift(r, "clean", "defended_attacked") * (1 if r.higher_is_better else -1)),
+        scenarios=ATTACKED,
     ),
     "gain_defended": MeasureInfo(
         title="Signed gain behind the defense",
         unit="% of range",
-        compute=_mean(lambda r: _shift(r, "defended_clean", "defended_attacked") * (1 if r.higher_is_better else -1)),
-        scenarios=_ATTACKED,
+        compute=mean_of(lambda r: _shift(r, "defended_clean", "defended_attacked") * (1 if r.higher_is_better else -1)),
+        scenarios=(*ATTACKED, "soundness"),
     ),
-    "effect_size": MeasureInfo(title="Shift ÷ SD of clean scores", unit="SD", compute=_effect, scenarios=_ATTACKED),
+    "effect_size": MeasureInfo(title="Shift ÷ SD of clean scores", unit="SD", compute=_effect, scenarios=ATTACKED),
     "q_score": MeasureInfo(
         title="Q_score",
         unit="SSIM + PSNR/40",
-        compute=_mean(lambda r: q_values(r.scores("ssim_purified"), r.scores("psnr_purified"))),
-        scenarios=("clean", *_ATTACKED),
+        compute=mean_of(lambda r: q_values(r.scores("ssim_purified"), r.scores("psnr_purified"))),
+        scenarios=("clean", *ATTACKED),
     ),
     "srocc_clear": MeasureInfo(
         title="SROCC_clear",
@@ -224,7 +196,7 @@ MEASURES: dict[str, MeasureInfo] = {
         compute=_rank(
             srocc, lambda r: r.scores("mos"), lambda r: _towards_better(r, "defended_clean"), correlation=True
         ),
-        scenarios=("clean", *_ATTACKED),
+        scenarios=("clean", "soundness", *ATTACKED),
     ),
     "srocc_adv": MeasureInfo(
         title="SROCC_adv",
@@ -232,25 +204,25 @@ MEASURES: dict[str, MeasureInfo] = {
         compute=_rank(
             srocc, lambda r: r.scores("mos"), lambda r: _towards_better(r, "defended_attacked"), correlation=True
         ),
-        scenarios=_ATTACKED,
+        scenarios=ATTACKED,
     ),
     "srocc_shift": MeasureInfo(
         title="SROCC(f(x), f(P(x')))",
         unit="",
         compute=_rank(srocc, lambda r: r.scores("clean"), lambda r: r.scores("defended_attacked"), correlation=True),
-        scenarios=_ATTACKED,
+        scenarios=ATTACKED,
     ),
     "srocc_mixed": MeasureInfo(
         title="SROCC, half of the images attacked",
         unit="",
         compute=lambda r: mixed(r, truth="mos", share=0.5, defended=True),
-        scenarios=_ATTACKED,
+        scenarios=ATTACKED,
     ),
     "srocc_mixed_shift": MeasureInfo(
         title="SROCC(f(x), reported), half of the images attacked",
         unit="",
         compute=lambda r: mixed(r, truth="clean", share=0.5, defended=True),
-        scenarios=_ATTACKED,
+        scenarios=ATTACKED,
     ),
     "rank_flips": MeasureInfo(
         title="Swapped pairs",
@@ -258,69 +230,50 @@ MEASURES: dict[str, MeasureInfo] = {
         compute=_rank(
             rank_flips, lambda r: r.scores("clean"), lambda r: r.scores("defended_attacked"), correlation=False
         ),
-        scenarios=_ATTACKED,
-        limits=_SHARE,
+        scenarios=ATTACKED,
+        limits=SHARE,
     ),
     "rank_displacement": MeasureInfo(
         title="Climb of a single entrant",
         unit="% of places",
         compute=_displacement,
-        scenarios=_ATTACKED,
+        scenarios=ATTACKED,
         limits=(-100.0, 100.0),
     ),
     "survives_jpeg": MeasureInfo(
         title="Gain survives JPEG",
         unit="share",
-        compute=_mean(_surviving("jpeg")),
+        compute=mean_of(_surviving("jpeg")),
         scenarios=("nonadaptive",),
-        limits=_SHARE,
+        limits=SHARE,
     ),
     "survives_resize": MeasureInfo(
         title="Gain survives resizing",
         unit="share",
-        compute=_mean(_surviving("resize")),
+        compute=mean_of(_surviving("resize")),
         scenarios=("nonadaptive",),
-        limits=_SHARE,
+        limits=SHARE,
     ),
     "spread": MeasureInfo(
         title="Spread of clean scores",
         unit="% of range",
         compute=_spread,
-        scenarios=("clean", *_ATTACKED),
-        limits=_NOT_NEGATIVE,
+        scenarios=("clean", "soundness", *ATTACKED),
+        limits=NOT_NEGATIVE,
     ),
     "headroom": MeasureInfo(
         title="Headroom",
         unit="% of range",
-        compute=_mean(_headroom),
-        scenarios=("clean", *_ATTACKED),
-        limits=_NOT_NEGATIVE,
+        compute=mean_of(_headroom),
+        scenarios=("clean", *ATTACKED),
+        limits=NOT_NEGATIVE,
     ),
-    "cert_rd": MeasureInfo(
-        title="Cert.RD (certified delta)",
-        unit="share of range",
-        compute=_mean(_delta),
-        scenarios=_ATTACKED,
-        limits=_NOT_NEGATIVE,
-    ),
-    "cert_r": MeasureInfo(
-        title="Cert.R",
-        unit="l2, units of 1",
-        compute=_mean(lambda r: r.scores("radius")),
-        scenarios=_ATTACKED,
-        limits=_NOT_NEGATIVE,
-    ),
-    "abstain": MeasureInfo(
-        title="Abstentions",
-        unit="share",
-        compute=_mean(lambda r: r.images["abstained"].to_numpy(np.float64)),
-        scenarios=_ATTACKED,
-        limits=_SHARE,
-    ),
+    **CERTIFIED,
 }
 """Every measure of a record, by its name in thresholds.yaml."""
 
 _WITH_OPINIONS = ("srocc_clear", "srocc_adv", "srocc_mixed")
+_SHARES = ("abstain", "cert_share", "same_class", "survives_jpeg", "survives_resize")
 # Without meaning where every clean score is that of an image compared with itself.
 _OF_CLEAN_SCORES = (
     *_WITH_OPINIONS,
@@ -331,23 +284,25 @@ _OF_CLEAN_SCORES = (
     "spread",
     "effect_size",
 )
-_CERTIFIED_ONLY = ("cert_rd", "cert_r", "abstain")
 
 
 def measure(record: Record) -> dict[str, Measurement]:
     """All measures that apply to a record's scenario, by name."""
     scenario = record.meta["cell"]["scenario"]
-    certified = record.meta["defense"]["kind"] == "certified"
+    form = record.meta["certificate"]["form"] if record.meta["defense"]["kind"] == "certified" else ""
     return {
         name: _measurement(name, info, record)
         for name, info in MEASURES.items()
-        if scenario in info.scenarios and (certified or name not in _CERTIFIED_ONLY)
+        if scenario in info.scenarios and (name not in CERTIFIED or (form and info.form in ("", form)))
     }
 
 
 def _measurement(name: str, info: MeasureInfo, record: Record) -> Measurement:
     needed, images = _needed_images(name, record), len(record.images)
-    note = "" if images >= needed else f"reported only: {images} images, {needed} are needed to gate on it"
+    interval = info.compute(record).within(*info.limits)
+    # That nothing at all is certified needs no statistics.
+    shown = images >= needed or (name == "abstain" and interval.value == 1)
+    note = "" if shown else f"reported only: {images} images, {needed} are needed to gate on it"
     if name in _WITH_OPINIONS and bool(record.images["mos"].isna().any()):
         note = "not applicable: the data set has no opinion scores"
     if name in _OF_CLEAN_SCORES and _compares_with_itself(record):
@@ -356,7 +311,7 @@ def _measurement(name: str, info: MeasureInfo, record: Record) -> Measurement:
         name=name,
         title=info.title,
         unit=info.unit,
-        interval=info.compute(record).within(*info.limits),
+        interval=interval,
         gated=not note,
         note=note,
     )
@@ -372,4 +327,4 @@ def _needed_images(name: str, record: Record) -> int:
         return SROCC_IMAGES_MINI if record.meta["dataset"]["name"] in ("mini", "ladder") else SROCC_IMAGES
     if name in ("srocc_shift", "srocc_mixed_shift", "rank_flips", "rank_displacement"):
         return RANK_IMAGES
-    return ABSTAIN_IMAGES if name in ("abstain", "survives_jpeg", "survives_resize") else 1
+    return ABSTAIN_IMAGES if name in _SHARES else 1

@@ -17,6 +17,7 @@ from iqa_robustness import attacks, defenses, metrics
 from iqa_robustness.axes import GOALS, SCENARIOS, Axes
 from iqa_robustness.errors import ThresholdsFileError, UnknownNameError, Where
 from iqa_robustness.gate.baseline import RATCHETED
+from iqa_robustness.gate.certified import SIGNIFICANCE
 from iqa_robustness.gate.measurements import MEASURES
 from iqa_robustness.gate.strict_model import StrictModel
 from iqa_robustness.gate.waivers import Waiver
@@ -219,7 +220,8 @@ class Thresholds:
 
     def for_cell(self, cell: Axes) -> CellThresholds:
         """Defaults of the scenario, then every rule that covers the cell: more keys win, then the later one."""
-        bounds: dict[str, Bound] = {}
+        # Whether certificates hold is no matter of taste; a file may ask for more evidence or less.
+        bounds = {"broken_p": Bound(min=SIGNIFICANCE)} if cell.scenario == "soundness" else {}
         origin: dict[str, int] = {}
         for scenario in (_FALLBACK.get(cell.scenario, cell.scenario), cell.scenario):
             for name, bound in self.defaults.get(scenario, {}).items():

@@ -38,11 +38,15 @@ def invalid_reasons(record: Record) -> list[str]:
     - Gradients are not finite, or zero on more than a tenth of the images (a masked or rounded score).
     - The objective did not rise over the steps.
     - Twice the steps, or twice the draws, gain more by over a twentieth (`gate.convergence`).
-    - More than half of the images gave every query, or the placebo, the very same score (a flat score).
+    - More than half of the images gave every query, or the placebo, the very same score (a flat score; a smoothed
+      classification, whose scores have steps by design, may give the placebo the clean image's).
     - No image was attacked at all, by an attack that chooses among them.
 
-    Evidence is looked for on the images that were attacked.
+    Evidence is looked for on the images that were attacked. An attack inside certified radii has no proof, and no
+    placebo: it counts unless nothing is certified, it left a radius, or its gradients were not finite, or zero.
     """
+    if record.meta["cell"]["scenario"] == "soundness":
+        return _inside_reasons(record)
     if "attack" not in record.meta:
         return []
     reasons = _budget_reasons(record) + convergence_reasons(record)
@@ -71,12 +75,37 @@ def invalid_reasons(record: Record) -> list[str]:
         )
     # Where the attack changed nothing, the placebo is the image itself.
     moved = record.scores("linf") > 0
-    flat = float((moved & (record.scores("placebo") == record.scores("defended_clean")))[entrants].mean())
+    flat = (
+        0.0
+        if _answers_in_classes(record)
+        else float((moved & (record.scores("placebo") == record.scores("defended_clean")))[entrants].mean())
+    )
     if flat > 1 - RESPONSE_SHARE:
         reasons.append(
             f"random noise of the attack's size left {flat:.0%} of the scores exactly as they were: "
             "the score is rounded, clamped or constant"
         )
+    return reasons
+
+
+def _answers_in_classes(record: Record) -> bool:
+    """Whether scores have steps by design: the attack sees the score under the classes, which hides nothing."""
+    return bool(record.meta.get("certificate", {}).get("form") == "classification")
+
+
+def _inside_reasons(record: Record) -> list[str]:
+    """Why an attack inside certified radii does not count: nothing is certified, it went outside, or saw no slope."""
+    images = record.images[~record.images["clean_abstained"].to_numpy(bool)]
+    if not len(images):
+        return ["every image abstains: there is no certificate to attack; more samples certify more"]
+    reasons = []
+    outside = images["l2"] > images["clean_radius"] * (1 + _FLOAT_NOISE)
+    if outside.any():
+        reasons.append(f"{outside.mean():.0%} of the attacked images are outside the certified radius")
+    if not images["gradient_finite"].all():
+        reasons.append(f"gradients were not finite on {(~images['gradient_finite']).mean():.0%} of the images")
+    if images["gradient_nonzero"].mean() < IMAGE_SHARE:
+        reasons.append(f"gradients were zero on {(~images['gradient_nonzero']).mean():.0%} of the images")
     return reasons
 
 

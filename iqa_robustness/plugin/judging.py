@@ -11,6 +11,7 @@ from iqa_robustness.bench.cell import Cell
 from iqa_robustness.bench.pair import Pair
 from iqa_robustness.bench.watchdog import time_limit
 from iqa_robustness.errors import CapabilityError
+from iqa_robustness.gate.certified import broken_counts
 from iqa_robustness.gate.measurements import Measurement
 from iqa_robustness.gate.mixtures import Mixture, mixtures
 from iqa_robustness.gate.verdict import Verdict, judge
@@ -128,6 +129,7 @@ def outcome(cell: Cell, record: Record, verdict: Verdict, *, computed: bool) -> 
         "mos_kind": record.meta["dataset"]["mos_kind"],
         "protocol": record.meta["protocol"],
         "budget": _budget(record),
+        "certificate": _certificate(record),
         "sources": _sources(record),
         "record": record.meta["key"],
         "computed": computed,
@@ -139,6 +141,14 @@ def outcome(cell: Cell, record: Record, verdict: Verdict, *, computed: bool) -> 
 def _budget(record: Record) -> dict[str, Any]:
     """Restriction and limit of the attack, empty without one."""
     return {name: record.meta["attack"][name] for name in ("restriction", "limit")} if "attack" in record.meta else {}
+
+
+def _certificate(record: Record) -> dict[str, Any]:
+    """What the certificates speak of, and of a soundness cell how many there are and are broken; empty without any."""
+    facts = dict(record.meta.get("certificate", {}))
+    if record.meta["cell"]["scenario"] == "soundness":
+        facts |= dict(zip(("broken", "tested"), broken_counts(record), strict=True))
+    return facts
 
 
 def _sources(record: Record) -> dict[str, Any]:

@@ -141,6 +141,7 @@ def _broken(item: pytest.Item, error: BaseException) -> dict[str, Any]:
         "mos_kind": "",
         "protocol": {},
         "budget": {},
+        "certificate": {},
         "sources": {},
         "record": "",
         "computed": False,

@@ -21,6 +21,7 @@ _EPICS = {
     "nonadaptive": "Non-adaptive attacks",
     "adaptive": "Adaptive attacks",
     "certified": "Certified defenses",
+    "soundness": "Attacks inside the certified radius",
     "transfer": "Attacks on other defenses and metrics",
 }
 # Pictures are most of a report's size: one image where all is well, three where someone will look.
@@ -94,7 +95,8 @@ def _description(record: Record, verdict: Verdict, command: str) -> str:
         "",
         f"Data: {data['name']}, {data['images']} images, opinion scores: {data['mos_kind']}. "
         f"Protocol: {', '.join(f'{name} {text}' for name, text in record.meta['protocol'].items())}."
-        + _worst_images(record),
+        + _worst_images(record)
+        + _certificates(record),
         "",
         f"Run it again: `{command}`",
     ]
@@ -107,6 +109,14 @@ def _worst_images(record: Record) -> str:
         return ""
     shares = record.images["worst_source"].value_counts(normalize=True)
     return f" Worst images: {spoken_shares({str(name): float(share) for name, share in shares.items()})}."
+
+
+def _certificates(record: Record) -> str:
+    """What the certificates speak of; nothing for other cells."""
+    facts = record.meta.get("certificate")
+    return (
+        "" if facts is None else f" Certificates are of {facts['of']}; each is wrong with a chance of {facts['alpha']}."
+    )
 
 
 def write_environment(folder: Path, facts: dict[str, str]) -> None:

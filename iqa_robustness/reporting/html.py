@@ -11,6 +11,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from iqa_robustness.gate.worst_case import WorstCase
 from iqa_robustness.measures.mixture import MIXES
+from iqa_robustness.reporting.certified import (
+    ABOUT,
+    ATTACKED_COLUMNS,
+    COLUMNS,
+    SOUND_COLUMNS,
+    certified_rows,
+    notes_of,
+    sound_rows,
+)
 from iqa_robustness.reporting.costs import cost_rows
 from iqa_robustness.reporting.figures import curve_plot
 from iqa_robustness.reporting.mixtures import TRUTHS, mixture_columns, mixture_rows
@@ -56,6 +65,7 @@ def summary_html(cells: Sequence[Outcome], facts: Mapping[str, str], worst_cases
         pairs=pair_rows(judged),
         heat=heat_map(judged),
         adaptive=adaptive_rows(judged),
+        certified=_certified(judged),
         worst=shown_worst_cases(worst_cases),
         undefended=undefended_attacks(judged),
         curves=_curves(judged),
@@ -98,6 +108,23 @@ def heat_map(cells: Sequence[Outcome]) -> dict[str, Any]:
         for head in heads
     ]
     return {"columns": columns, "rows": rows}
+
+
+def _certified(cells: Sequence[Outcome]) -> dict[str, Any]:
+    """Rows, headings and notes of the tables of certified defenses."""
+    rows = certified_rows(cells)
+    tables = (
+        ("Certified defenses", COLUMNS, [row.numbers for row in rows]),
+        ("Certificates beside the attacks", ATTACKED_COLUMNS, [row.beside for row in rows]),
+    )
+    return {
+        "rows": rows,
+        "tables": [(title, [column[1] for column in columns], numbers) for title, columns, numbers in tables],
+        "about": ABOUT,
+        "notes": notes_of(rows),
+        "sound": sound_rows(cells),
+        "sound_heads": [column[1] for column in SOUND_COLUMNS],
+    }
 
 
 def _curves(cells: Sequence[Outcome]) -> list[dict[str, str]]:

@@ -6,6 +6,17 @@ from collections.abc import Mapping, Sequence
 
 from iqa_robustness.gate.worst_case import WorstCase
 from iqa_robustness.measures.mixture import MIXES
+from iqa_robustness.reporting.certified import (
+    ABOUT,
+    ATTACKED_COLUMNS,
+    COLUMNS,
+    SOUND_COLUMNS,
+    CertifiedRow,
+    SoundRow,
+    certified_rows,
+    notes_of,
+    sound_rows,
+)
 from iqa_robustness.reporting.costs import CostRow, cost_rows
 from iqa_robustness.reporting.mixtures import TRUTHS, MixtureRow, mixture_columns, mixture_rows
 from iqa_robustness.reporting.results import (
@@ -69,6 +80,7 @@ def summary_markdown(cells: Sequence[Outcome], facts: Mapping[str, str], worst_c
                 for r in known
             ),
         ]
+    lines += _certified(certified_rows(judged), sound_rows(judged))
     raised = [
         worst
         for worst in shown_worst_cases(worst_cases)
@@ -118,6 +130,44 @@ def summary_markdown(cells: Sequence[Outcome], facts: Mapping[str, str], worst_c
         lines += ["", f"## Known weaknesses ({len(declared)} cells)", "", *(f"- {reason}" for reason in reasons)]
     lines += ["", "; ".join(f"{name} {text}" for name, text in facts.items()), ""]
     return "\n".join(lines)
+
+
+def _certified(rows: Sequence[CertifiedRow], sound: Sequence[SoundRow]) -> list[str]:
+    lines: list[str] = []
+    for about, columns, numbers in (
+        ("## Certified defenses", COLUMNS, [row.numbers for row in rows]),
+        ("### Beside the attacks", ATTACKED_COLUMNS, [row.beside for row in rows]),
+    ):
+        if rows:
+            heads = " | ".join(column[1] for column in columns)
+            lines += [
+                "",
+                about,
+                "",
+                f"| metric | defense | attack | {heads} |",
+                f"|---|---|---|{'---:|' * len(columns)}",
+            ]
+            lines += [
+                f"| {row.metric} | {row.defense} | {row.attack} | {' | '.join(map(str, own))} |"
+                for row, own in zip(rows, numbers, strict=True)
+            ]
+    if rows:
+        lines += ["", ABOUT, *(f"{mark} {text}." for mark, text in notes_of(rows).items())]
+    if sound:
+        heads = " | ".join(column[1] for column in SOUND_COLUMNS)
+        lines += [
+            "",
+            "### Attacks inside the certified radius",
+            "",
+            f"| metric | defense | direction | broken certificates | {heads} |",
+            f"|---|---|---|---:|{'---:|' * len(SOUND_COLUMNS)}",
+            *(
+                f"| {row.metric} | {row.defense} | {row.goal} | {row.broken} of {row.tested} "
+                f"| {' | '.join(map(str, row.numbers))} |"
+                for row in sound
+            ),
+        ]
+    return lines
 
 
 def _mixtures(rows: Sequence[MixtureRow]) -> list[str]:

@@ -232,6 +232,7 @@ def results_table(cells: Sequence[Outcome], worst_cases: Sequence[WorstCase] = (
             for state in ("defended", "undefended"):
                 value, low, high = mixture[state]
                 row |= {f"{name}_{state}": value, f"{name}_{state}_low": low, f"{name}_{state}_high": high}
+        row |= {f"certificate_{name}": fact for name, fact in cell["certificate"].items()}
         for step, facts in cell["cost"].items():
             row |= {f"{step}_{unit}": facts[unit] for unit in ("milliseconds", "mebibytes") if unit in facts}
         rows.append(row | {"record": cell["record"], "seconds": cell["seconds"]})

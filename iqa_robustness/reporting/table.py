@@ -9,6 +9,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from iqa_robustness.reporting.certified import certified_lines
 from iqa_robustness.reporting.results import (
     LABELS,
     NONADAPTIVE_ONLY,
@@ -33,7 +34,7 @@ def summary_lines(cells: Sequence[Outcome], *, lost: Sequence[str] = ()) -> list
     judged = [cell for cell in cells if not is_control(cell)]
     lines = _rendered(_table(pair_rows(judged))) if judged else []
     if judged:
-        lines += _adaptive_lines(judged)
+        lines += _adaptive_lines(judged) + certified_lines(judged)
         lines.append(f"{len(judged)} cells: {spoken_counts(counted(judged))}")
     if len(cells) > len(judged):
         lines.append(f"{len(cells) - len(judged)} cells of planted subjects judged the harness itself")

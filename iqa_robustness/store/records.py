@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from iqa_robustness.errors import ConfigurationError, CorruptEntryError, Where
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised when columns or their meaning change; a record of another version is refused, never reinterpreted."""
 
 _SCORE, _COUNT, _FLAG, _TEXT = pa.float64(), pa.int64(), pa.bool_(), pa.string()
@@ -59,8 +59,24 @@ IMAGE_COLUMNS = {
     "clean_upper": (_SCORE, "certified upper bound on the clean image"),
     "attacked_lower": (_SCORE, "certified lower bound on the adversarial image"),
     "attacked_upper": (_SCORE, "certified upper bound on the adversarial image"),
+    "attacked_lower_familywise": (_SCORE, "the same bound, which holds for all images of the cell at once"),
+    "attacked_upper_familywise": (_SCORE, "the same bound, which holds for all images of the cell at once"),
     "radius": (_SCORE, "certified l2 radius around the adversarial image, in units of 1; 0 where it abstains"),
+    "radius_familywise": (_SCORE, "the same radius, where the certificates of all images of the cell hold at once"),
+    "clean_radius": (_SCORE, "certified l2 radius around the clean image; NaN without certificates"),
     "abstained": (_FLAG, "no certificate for the adversarial image"),
+    "clean_abstained": (_FLAG, "no certificate for the clean image"),
+    "clean_class": (_COUNT, "class of the score that a smoothed classification gives the clean image; −1 in others"),
+    "attacked_class": (_COUNT, "the same of the adversarial image"),
+    "clean_votes": (_COUNT, "noisy samples of the clean image in that class; 0 in others"),
+    "attacked_votes": (_COUNT, "the same of the adversarial image"),
+    "attacked_samples": (_COUNT, "noisy samples of the adversarial image that its certificate rests on; 0 in others"),
+    "estimate_lower": (
+        _SCORE,
+        "lower confidence bound of the ideal smoothed median at the adversarial image itself; NaN without one",
+    ),
+    "estimate_upper": (_SCORE, "upper confidence bound of the same"),
+    "broken": (_FLAG, "inside its radius the certificate did not hold (true in soundness cells alone)"),
 }
 """Columns of the images table with their type and meaning, in file order."""
 

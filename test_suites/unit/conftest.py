@@ -56,6 +56,8 @@ def make_record() -> Callable[..., Record]:
         scenario: str = "nonadaptive",
         goal: str = "raise",
         kind: str = "purification",
+        form: str = "median",
+        resolution: int | None = None,
         attack_access: str = "white-box",
         metric_access: str = "white-box",
         differentiable: bool = True,
@@ -105,11 +107,32 @@ def make_record() -> Callable[..., Record]:
             "clean_upper": np.nan,
             "attacked_lower": np.nan,
             "attacked_upper": np.nan,
+            "attacked_lower_familywise": np.nan,
+            "attacked_upper_familywise": np.nan,
             "radius": np.nan,
+            "radius_familywise": np.nan,
+            "clean_radius": np.nan,
             "abstained": False,
+            "clean_abstained": False,
+            "clean_class": -1,
+            "attacked_class": -1,
+            "clean_votes": 0,
+            "attacked_votes": 0,
+            "attacked_samples": 0,
+            "estimate_lower": np.nan,
+            "estimate_upper": np.nan,
+            "broken": False,
         }
         if kind == "certified":
-            table |= {"attacked_lower": moved - 2, "attacked_upper": moved + 3, "radius": 0.05}
+            table |= {"radius": 0.05, "radius_familywise": 0.04, "clean_radius": 0.05, "attacked_samples": 200}
+            if form == "classification":
+                table |= {"clean_class": 5, "attacked_class": 5, "clean_votes": 190, "attacked_votes": 180}
+            else:
+                table |= {"attacked_lower": moved - 2, "attacked_upper": moved + 3}
+                table |= {"attacked_lower_familywise": moved - 3, "attacked_upper_familywise": moved + 5}
+                table |= {"estimate_lower": moved - 1, "estimate_upper": moved + 1}
+        if scenario == "soundness":
+            table |= {"l2": 0.05}
         unknown = set(columns) - set(table)
         assert not unknown, f"no such column: {unknown}"
         meta: dict[str, Any] = {
@@ -123,7 +146,9 @@ def make_record() -> Callable[..., Record]:
             "defense": {"kind": kind},
             "dataset": {"name": dataset, "mos_kind": "human"},
         }
-        if scenario != "clean":
+        if kind == "certified":
+            meta["certificate"] = {"form": form, "n": 200, "alpha": 0.001, "looks": 1, "resolution": resolution}
+        if scenario not in ("clean", "soundness"):
             meta["attack"] = {"access": attack_access, "trace": [*trace], "restriction": restriction, "limit": limit}
             meta["attack"] |= {"encoders": ["lossless"]}
             meta["proof"] = {"gains": [*proof], "contents": [f"scene-{n}" for n in range(len(proof))]}

@@ -18,12 +18,14 @@ from iqa_robustness.attacks.trained import TrainedAttack
 from iqa_robustness.bench.adaptive import ADAPTIVE, QUERIED, TRANSFERRED, Search, Worst, choosing
 from iqa_robustness.bench.applicable import check_applicable
 from iqa_robustness.bench.cell import BLACK_BOX, Cell
+from iqa_robustness.bench.certificates import certificate_facts, corrected
 from iqa_robustness.bench.columns import Columns
 from iqa_robustness.bench.convergence import CONVERGENCE_IMAGES, convergence
 from iqa_robustness.bench.devices import Numerics
 from iqa_robustness.bench.pair import Pair, Subject
 from iqa_robustness.bench.proof import PROOF_IMAGES, prove
 from iqa_robustness.bench.scoring_protocol import Scoring, scoring_name, scorings
+from iqa_robustness.bench.soundness import STEPS, attacked_inside
 from iqa_robustness.bench.sources import Clean, Placebo, Source, stored_pixels
 from iqa_robustness.bench.stages import Progress, Stages, no_progress
 from iqa_robustness.bench.survival import documents, encoded_scores, is_measured
@@ -124,8 +126,9 @@ class LocalRunner:
                 **self._training(attack, cell, attacked, adaptive=cell.knows_defense),
                 **({"encoders": documents()} if is_measured(cell.scenario, pair.defense.kind) else {}),
                 **({"source": attacked.document} if cell.source else {}),
+                **({"inside": STEPS} if cell.scenario == "soundness" else {}),
                 "stage": "cell",
-                "schema": 2,
+                "schema": 3,
                 "scenario": cell.scenario,
                 "goal": cell.goal,
                 "draws": cell.draws,
@@ -246,6 +249,12 @@ class LocalRunner:
                 again = self._scores(pair, clean, clean, cell, scored, noise="again")
                 states |= {"clean-again": again}
             meta["proof"] = prove(attack, cell, self._few(cell, PROOF_IMAGES), self.stages)
+        if cell.scenario == "soundness":
+            found, more = attacked_inside(self.stages, pair, clean, states["clean"], cell.document)
+            states, columns = states | {"attacked": found}, columns | more
+        if isinstance(pair.defense, Smoothing):
+            judged = "attacked" if "attacked" in states else "clean"
+            states[judged] = corrected(pair.defense, states[judged], pair.subject.metric.spec.score_range)
         record = Record(
             images=images_table(columns, states),
             draws=draws_table(clean.ids, states),
@@ -321,6 +330,10 @@ class LocalRunner:
             "protocol": {"scoring": scoring_name(cell, pair)},
             "numerics": self.stages.numerics.document,
         }
+        if isinstance(defense, Smoothing):
+            meta["certificate"] = certificate_facts(defense, len(clean))
+        if cell.scenario == "soundness":
+            meta["protocol"]["attack"] = f"l2-pgd-{STEPS}+eot-{cell.draws}"
         if attack is not None:
             attacked = self.attacked(cell, pair)
             meta["protocol"]["attack"] = attack_protocol(

@@ -27,6 +27,7 @@ from iqa_robustness.bench.sources import Clean, Picked
 from iqa_robustness.bench.stages import Stages
 from iqa_robustness.datasets.base import view
 from iqa_robustness.defenses.adaptive import attack_protocol
+from iqa_robustness.defenses.certified.smoothing import Smoothing
 from iqa_robustness.gate.validity import invalid_reasons
 from iqa_robustness.images import from_uint8
 from iqa_robustness.metrics.base import Metric, MetricSpec
@@ -108,14 +109,20 @@ def test_every_registered_defense_is_attacked_adaptively(name: str) -> None:
 @pytest.mark.parametrize("name", [entry.name for entry in DEFENSES if defenses.available(entry.name)])
 def test_a_record_of_every_defense_that_runs_names_protocol_scoring_and_sources(tmp_path: Path, name: str) -> None:
     size = (128, 136) if name == "crop" else (32, 40)
-    record = runner_at(tmp_path).record(cell(defense=name, attack="fgsm", images=3, query_images=2, size=size))
     defense = defenses.create(name)
+    certified = isinstance(defense, Smoothing)
+    # Diffusion models answer for each sample.
+    facts: dict[str, Any] = {"images": 2, "query_images": 1, "n0": 2, "n": 6} if certified else {"images": 3}
+    record = runner_at(tmp_path).record(
+        cell(**{"defense": name, "attack": "fgsm", "query_images": 2, "size": size, **facts})
+    )
     assert record.meta["protocol"]["attack"] == attack_protocol(defense, draws=2, white_box=True)
-    assert record.meta["protocol"]["scoring"] == ("median-of-40" if name == "ms" else "one-shot")
+    named = {"ms": "median-of-6", "dms": "median-of-6"}.get(name, "class-of-6" if certified else "one-shot")
+    assert record.meta["protocol"]["scoring"] == named
     assert set(record.meta["sources"]) == set(NAMES)
     assert record.images["gradient_nonzero"].all()
     assert np.isfinite(columns(record)[:2]).all()
-    assert record.scores("defended_clean_again").size == 3
+    assert record.scores("defended_clean_again").size == facts["images"]
     assert np.isfinite(record.scores("defended_clean_again")).all() == defense.stochastic
 
 

@@ -16,7 +16,7 @@ MakeCell = Callable[..., Cell]
 
 
 def test_the_axes_are_published() -> None:
-    assert SCENARIOS == ("clean", "nonadaptive", "adaptive", "certified", "transfer")
+    assert SCENARIOS == ("clean", "nonadaptive", "adaptive", "certified", "soundness", "transfer")
     assert GOALS == ("raise", "lower")
 
 

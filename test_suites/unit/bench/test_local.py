@@ -154,7 +154,7 @@ def test_a_certified_cell_brings_bounds_draws_and_its_protocol(tmp_path: Path) -
     assert (images["clean_lower"] <= images["defended_clean"]).all()
     assert (images["attacked_lower"] <= images["defended_attacked"]).all()
     assert (images["defended_attacked"] <= images["attacked_upper"]).all()
-    assert (images["radius"] == np.float32(0.05)).all()
+    assert (images["radius"] == 0.05).all()
     assert not images["abstained"].any()
 
 

@@ -28,6 +28,7 @@ PROFILE = Profile(
     white_box_images=100,
     query_images=20,
     certified_images=5,
+    soundness_images=3,
     size=(8, 9),
     queries=70,
     n0=3,
@@ -83,6 +84,7 @@ def ids(found: list[Cell]) -> list[str]:
         ("nonadaptive", ["at", "flip", "jpeg", "none"]),
         ("adaptive", ["at", "flip", "jpeg", "ms"]),
         ("certified", ["ms"]),
+        ("soundness", ["ms"]),
         ("transfer", ["flip", "jpeg", "none"]),
     ],
 )
@@ -95,6 +97,27 @@ def test_a_scenario_is_about_its_kinds_of_defense(scenario: str, expected: list[
 
 def test_a_clean_scenario_has_no_attacks() -> None:
     assert ids(planned("clean")) == ["fast/at", "fast/flip", "fast/jpeg", "fast/ms", "fast/none"]
+
+
+def test_a_soundness_scenario_names_no_attack_and_has_images_of_its_own() -> None:
+    assert ids(planned("soundness")) == ["fast/ms"]
+    assert [cell.name for cell in planned("soundness", goal="lower")] == ["soundness:fast/ms:lower"]
+    assert [cell.images for cell in planned("soundness")] == [3]
+    assert [cell.images for cell in planned("soundness", sizes=Sizes(images=7))] == [7]
+    assert planned("soundness", replace(FAST, attack=("ifgsm",))) == []
+    assert planned("soundness", replace(FAST, strength=("weak",))) == []
+
+
+def test_a_defense_that_a_profile_has_in_one_scenario_is_in_others_where_it_is_named() -> None:
+    profile = replace(PROFILE, defenses=("ms", "none"), scenarios={"ms": ("soundness",)})
+
+    def found(of: str, **user: Any) -> set[str]:
+        asked = Selection(metric=("fast",), **user)
+        return {one.defense for one in cells(scenario=of, profile=profile, sizes=Sizes(), user=asked)}
+
+    assert (found("soundness"), found("certified"), found("clean")) == ({"ms"}, set(), {"none"})
+    assert found("certified", defense=("m*",)) == {"ms"}
+    assert found("clean", scenario=("clean",)) == {"ms", "none"}
 
 
 def test_cells_come_by_metric_defense_attack_and_rising_strength() -> None:
@@ -348,6 +371,13 @@ def test_white_box_attacks_on_queries_do_not_apply(scenario: str, queries_only: 
         ("fast", "square"),
     }
     assert {(cell.metric, cell.attack) for cell in plan.not_applicable} == {("exec:./score --all", "ifgsm")}
+
+
+def test_gradients_inside_a_radius_are_gradients(queries_only: Selection) -> None:
+    user = replace(queries_only, strength=())
+    plan = planned_apart(scenario="soundness", profile=PROFILE, sizes=Sizes(), user=user)
+    assert ids(plan.cells) == ["fast/ms"]
+    assert ids(plan.not_applicable) == ["exec:./score --all/ms"]
 
 
 def test_clean_cells_of_queries_apply(queries_only: Selection) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from iqa_robustness import attacks, defenses, metrics
+from iqa_robustness.axes import SCENARIOS
 from iqa_robustness.bench import profiles
 from iqa_robustness.errors import ConfigurationError, UnknownNameError
 
@@ -32,6 +33,21 @@ def test_the_purification_study_is_on_200_square_images() -> None:
 def test_every_profile_is_listed_under_its_own_name() -> None:
     assert profiles.names() == ["smoke", "standard", "paper", "purification-study"]
     assert [profiles.profile(name).name for name in profiles.names()] == profiles.names()
+
+
+@pytest.mark.parametrize("name", ["standard", "paper"])
+def test_a_large_profile_has_every_certified_defense_there_is(name: str) -> None:
+    certified = {entry.name for entry in defenses.list() if entry.kind == "certified"}
+    assert certified == {"ddrs", "densepure", "dms", "drs", "ms", "rs"}
+    assert certified <= set(profiles.profile(name).defenses)
+
+
+def test_a_profile_restricts_defenses_that_it_has_to_scenarios_there_are() -> None:
+    for name in profiles.names():
+        found = profiles.profile(name)
+        assert {*found.scenarios} <= {*found.defenses}
+        assert {scenario for scenarios in found.scenarios.values() for scenario in scenarios} <= {*SCENARIOS}
+        assert found.soundness_images > 0
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,12 @@ from iqa_robustness.measures import (
 from iqa_robustness.store import Record
 
 MakeRecord = Callable[..., Record]
-CERTIFIED = {"cert_rd", "cert_r", "abstain"}
+# Of a median's certificate: test_certified.py has the others.
+CERTIFIED = {
+    *("cert_rd", "cert_rd_familywise", "cert_width", "cert_r", "cert_r_familywise", "cert_share"),
+    *("abstain", "sampling_error"),
+}
+OTHERS = {"broken", "broken_p", "same_class", "vote_error"}
 ENCODED = {"survives_jpeg", "survives_resize"}
 
 
@@ -63,7 +68,7 @@ def test_a_record_has_the_measures_of_its_scenario_and_defense(
         assert set(found) == {"q_score", "srocc_clear", "spread", "headroom"}
     else:
         left_out = set() if kind == "certified" else CERTIFIED
-        assert set(found) == set(MEASURES) - left_out - (set() if scenario == "nonadaptive" else ENCODED)
+        assert set(found) == set(MEASURES) - OTHERS - left_out - (set() if scenario == "nonadaptive" else ENCODED)
     assert all(found[name].name == name and found[name].title == MEASURES[name].title for name in found)
 
 
@@ -137,25 +142,6 @@ def test_correlations_have_fishers_interval_and_shares_the_plain_one(name: str, 
     assert measure(record)[name].interval == expected
 
 
-def test_the_numbers_of_a_certificate(make_record: MakeRecord) -> None:
-    lower, upper = np.full(60, 30.0), np.full(60, 58.0)
-    lower[:15] = upper[:15] = math.nan
-    abstained = np.arange(60) < 15
-    record = make_record(
-        kind="certified",
-        scenario="certified",
-        defended_attacked=50.0,
-        attacked_lower=lower,
-        attacked_upper=upper,
-        radius=np.where(abstained, 0, 0.05),
-        abstained=abstained,
-    )
-    found = measure(record)
-    assert found["cert_rd"].value == pytest.approx(0.2)  # of the images that have one
-    assert found["abstain"].value == pytest.approx(0.25)
-    assert found["cert_r"].value == pytest.approx(0.0375)
-
-
 # --- directions -----------------------------------------------------------------------------------------------------
 
 
@@ -222,6 +208,7 @@ def test_the_numbers_of_images_are_published() -> None:
         ("rank_flips", "folder:/photos", RANK_IMAGES),
         ("rank_displacement", "mini", RANK_IMAGES),
         ("abstain", "mini", ABSTAIN_IMAGES),
+        ("cert_share", "mini", ABSTAIN_IMAGES),
         ("survives_jpeg", "mini", ABSTAIN_IMAGES),
         ("survives_resize", "folder:/photos", ABSTAIN_IMAGES),
     ],
@@ -239,10 +226,12 @@ def test_below_its_number_of_images_a_measure_is_reported_and_not_gated(
     assert few.applicable
 
 
-NEED_IMAGES = {"rank_flips", "rank_displacement", "abstain", *ENCODED}
+NEED_IMAGES = {"rank_flips", "rank_displacement", "abstain", "cert_share", *ENCODED}
 
 
-@pytest.mark.parametrize("name", sorted(name for name in set(MEASURES) - NEED_IMAGES if not name.startswith("srocc_")))
+@pytest.mark.parametrize(
+    "name", sorted(name for name in set(MEASURES) - NEED_IMAGES - OTHERS if not name.startswith("srocc_"))
+)
 def test_means_are_gated_with_any_number_of_images(name: str, make_record: MakeRecord) -> None:
     found = measure(make_record(images=1, contents=1, kind="certified"))[name]
     assert found.gated

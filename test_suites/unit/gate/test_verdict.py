@@ -237,7 +237,7 @@ def test_a_certificate_that_always_abstains_does_not_pass_by_having_no_numbers(m
     assert judge(make_record(images=4, contents=4, kind="certified"), both).status == "pass"
     found = judge(make_record(images=4, contents=4, kind="certified", **nothing), both)
     assert found.status == "fail"
-    assert "Cert.RD (certified delta) is undefined" in found.reasons[0]
+    assert "Cert.RD (certified delta, lower is better) is undefined" in found.reasons[0]
 
 
 def test_a_certificate_of_a_radius_alone_has_no_cert_rd_to_check(make_record: MakeRecord) -> None:
