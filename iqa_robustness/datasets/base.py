@@ -20,7 +20,7 @@ from iqa_robustness.errors import DatasetError, Where
 from iqa_robustness.images import fit_pixels, from_uint8
 
 # Every stage of a cell reads the same images again; this many bytes of them stay decoded.
-_KEPT_BYTES = 64 * 2**20
+_KEPT_BYTES = 32 * 2**20
 
 MosKind = Literal["human", "pseudo", "none"]
 

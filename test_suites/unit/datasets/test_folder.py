@@ -376,7 +376,7 @@ def test_the_end_of_a_path_is_enough_where_one_file_has_it(root: Path) -> None:
     data = rewrite(root, "file,mos", "er/d.png,1", "two/same.png,2")
     assert [item.id for item in data.items] == ["er/d", "two/same"]
     assert np.array_equal(data.pixels(0), picture(5))
-    with pytest.raises(DatasetError, match="may be any of one/same.png, two/same.png") as caught:
+    with pytest.raises(DatasetError, match=r"may be any of one/same\.png, two/same\.png") as caught:
         rewrite(root, "file,mos", "d.png,1", "same.png,2")
     assert caught.value.where.line == 3
     with pytest.raises(DatasetError, match="line 2 again"):

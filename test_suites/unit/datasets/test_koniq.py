@@ -145,7 +145,7 @@ def test_a_damaged_table_is_refused_by_file_and_line(
 def test_tables_that_do_not_fit_each_other_are_refused(root: Path, table: Callable[..., Path]) -> None:
     lines = (root / BOTH_SCALES).read_text(encoding="utf-8").splitlines()
     table(root / BOTH_SCALES, lines[:-1])
-    with pytest.raises(DatasetError, match="1 images of .* have no row here, for one '1.jpg'"):
+    with pytest.raises(DatasetError, match=r"1 images of .* have no row here, for one '1\.jpg'"):
         Koniq(str(root), scale="5")
     table(root / BOTH_SCALES, lines)
     table(root / SPLIT, (root / SPLIT).read_text(encoding="utf-8").splitlines()[:-1])
