@@ -222,7 +222,8 @@ class _Decoded:
             place = self._places.pop(next(iter(self._places))) if full else len(self._places)
             self._kept[place] = pixels
             self._places[row] = place
-        return self._kept[self._places[row]]
+        decoded: np.ndarray = self._kept[self._places[row]]
+        return decoded
 
 
 def stored_pixels(entry: Entry) -> list[np.ndarray]:

@@ -54,12 +54,14 @@ class Dataset(ABC):
         wherever it is shown.
     has_references: the undistorted picture of every sample is known; full-reference metrics compare with it.
     threaded: another thread may read pixels; views then read ahead.
+    ranks: of each sample, in data sets that say themselves which samples a smaller choice consists of.
     """
 
     name: str
     mos_kind: MosKind
     has_references: bool = False
     threaded: bool = False
+    ranks: Sequence[int] | None = None
 
     @property
     @abstractmethod
@@ -238,5 +240,8 @@ def nested_choice(items: Sequence[Item], count: int | None = None) -> tuple[int,
 
 
 def view(data: Dataset, *, count: int | None = None, size: tuple[int, int]) -> View:
-    """`count` samples of a data set (all when None), at `size` = (height, width)."""
-    return View(base=data, chosen=nested_choice(data.items, count), size=size)
+    """`count` samples (all when None) at `size` = (height, width): those of lowest rank where the data set has ranks."""
+    if data.ranks is None:
+        return View(base=data, chosen=nested_choice(data.items, count), size=size)
+    ranked = sorted(range(len(data)), key=data.ranks.__getitem__)
+    return View(base=data, chosen=tuple(sorted(ranked[:count])), size=size)

@@ -14,7 +14,7 @@ import numpy as np
 from iqa_robustness.datasets.base import Dataset, Item
 from iqa_robustness.datasets.files import ImageFiles
 from iqa_robustness.datasets.reading import Gathered, stream
-from iqa_robustness.datasets.tables import read_table
+from iqa_robustness.datasets.tables import Table, read_table
 from iqa_robustness.errors import DatasetError, IqaRobustnessWarning, Where
 
 ID_COLUMNS = ("id", "image_name", "file", "name")
@@ -57,7 +57,10 @@ class Part(Dataset):
 
 def part_of(data: Dataset, chosen: Sequence[int], *, name: str) -> Dataset:
     """Some samples of a data set; of image files only those chosen are ever hashed."""
-    return data.only(chosen, name=name) if isinstance(data, ImageFiles) else Part(data, chosen, name=name)
+    part = data.only(chosen, name=name) if isinstance(data, ImageFiles) else Part(data, chosen, name=name)
+    if data.ranks is not None:
+        part.ranks = [data.ranks[index] for index in chosen]
+    return part
 
 
 def listed(data: Dataset, file: Path, *, name: str, column: str = "", value: str = "") -> Dataset:
@@ -66,6 +69,7 @@ def listed(data: Dataset, file: Path, *, name: str, column: str = "", value: str
     Args:
         data: where they come from.
         file: a csv or parquet file with the column `id` (or `image_name`, `file`, `name`); an extension is left out.
+            Where it has the column `rank`, a smaller choice takes the images of lowest rank.
         name: of the part.
         column: only rows whose cell in this column is `value`; all rows without it.
         value: see `column`.
@@ -79,6 +83,7 @@ def listed(data: Dataset, file: Path, *, name: str, column: str = "", value: str
         table.require(column)
     places = {item.id: index for index, item in enumerate(data.items)}
     lines: dict[int, int] = {}
+    ranks: dict[int, int] = {}
     for line, row in table:
         if column and row[column] != value:
             continue
@@ -91,9 +96,20 @@ def listed(data: Dataset, file: Path, *, name: str, column: str = "", value: str
         if index in lines:
             raise table.fault(f"duplicate row: {text!r} is line {lines[index]} again", "keep one of the two", line)
         lines[index] = line
+        if "rank" in row:
+            ranks[index] = _rank(table, row["rank"], line)
     if not lines:
         raise table.fault("the list names no image", "add a row for each image, with its id")
-    return part_of(data, sorted(lines), name=name)
+    part = part_of(data, sorted(lines), name=name)
+    if ranks:
+        part.ranks = [ranks[index] for index in sorted(lines)]
+    return part
+
+
+def _rank(table: Table, text: str, line: int) -> int:
+    if not text.isdecimal():
+        raise table.fault(f"the rank {text!r} is no whole number", "number the images from 0 on", line)
+    return int(text)
 
 
 def readable(data: Dataset, *, name: str) -> Dataset:
