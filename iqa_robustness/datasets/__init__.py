@@ -43,6 +43,12 @@ for _entry in (
         options=("scores",),
     ),
     DatasetEntry(
+        name="frames",
+        target="iqa_robustness.datasets.frames:Frames",
+        summary="frames:PATH, clips frame by frame: .y4m files or folders of numbered pictures; @every=",
+        options=("every",),
+    ),
+    DatasetEntry(
         name="kadid",
         target="iqa_robustness.datasets.kadid:Kadid",
         summary="kadid:PATH, KADID-10k: 81 photographs under 25 distortions",

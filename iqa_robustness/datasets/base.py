@@ -240,7 +240,7 @@ def nested_choice(items: Sequence[Item], count: int | None = None) -> tuple[int,
 
 
 def view(data: Dataset, *, count: int | None = None, size: tuple[int, int]) -> View:
-    """`count` samples (all when None) at `size` = (height, width): those of lowest rank where the data set has ranks."""
+    """`count` samples (all when None) at `size` = (height, width): of lowest rank where the data set has ranks."""
     if data.ranks is None:
         return View(base=data, chosen=nested_choice(data.items, count), size=size)
     ranked = sorted(range(len(data)), key=data.ranks.__getitem__)
