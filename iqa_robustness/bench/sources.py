@@ -197,9 +197,13 @@ class ImageTarReader:
 
     def pixels(self, row: int) -> np.ndarray:
         """(H, W, 3) uint8 of one image. Raises ImageReadError."""
-        offset, size, name = self._places[row]
+        return read_pixels(self.data(row), name=self._places[row][2])
+
+    def data(self, row: int) -> bytes:
+        """The PNG file of one image."""
+        offset, size, _ = self._places[row]
         self._file.seek(offset)
-        return read_pixels(self._file.read(size), name=name)
+        return self._file.read(size)
 
 
 class _Decoded:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,11 +15,31 @@ from iqa_robustness.datasets.base import Dataset
 from iqa_robustness.datasets.files import ImageFiles
 from iqa_robustness.datasets.reading import Gathered, stream
 from iqa_robustness.errors import ConfigurationError, ExitCode, Where
+from iqa_robustness.reporting import adversarial_commands, sample_command
 
 MANIFEST = "manifest.json"
-# Their arguments stand beside their code.
+# What else there is: how it is described, what adds its arguments, what runs it.
 _ELSEWHERE = {
-    "sample": ("iqa_robustness.reporting.sample_command", "images that spread over content and quality, as a list"),
+    "sample": (
+        "images that spread over content and quality, as a list",
+        sample_command.add_arguments,
+        sample_command.run,
+    ),
+    "build": (
+        "make the set of adversarial images (metrics x attacks x strengths), through the store",
+        adversarial_commands.add_build_arguments,
+        adversarial_commands.build,
+    ),
+    "export": (
+        "write adversarial images out of the store, with a data card",
+        adversarial_commands.add_export_arguments,
+        adversarial_commands.export_set,
+    ),
+    "judge": (
+        "score adversarial images that somebody made, without attacking",
+        adversarial_commands.add_judge_arguments,
+        adversarial_commands.judge,
+    ),
 }
 
 
@@ -35,11 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.set_defaults(run_action=run_action)
     verify.add_argument("--manifest", type=Path, help=f"[{MANIFEST} in the folder, where there is one]")
     manifest.add_argument("--out", type=Path, help="file to write [standard output]")
-    for name, (module, summary) in _ELSEWHERE.items():
+    for name, (summary, add, run_action) in _ELSEWHERE.items():
         action = actions.add_parser(name, help=summary)
-        loaded = importlib.import_module(module)
-        loaded.add_arguments(action)
-        action.set_defaults(run_action=loaded.run)
+        add(action)
+        action.set_defaults(run_action=run_action)
 
 
 def run(options: argparse.Namespace) -> int:
