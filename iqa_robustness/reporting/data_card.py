@@ -25,6 +25,7 @@ def data_card(manifest: Mapping[str, Any]) -> str:
         for g in groups
     )
     height, width = data["size"]
+    numerics = ", ".join(f"{name} {value}" for name, value in manifest["numerics"].items())
     return f"""# Adversarial images for image-quality metrics
 
 {images} images in {len(groups)} groups: metrics {names["metric"]}; attacks {names["attack"]};
@@ -43,7 +44,7 @@ strengths {names["strength"]}; goal {names["goal"]}. Made with iqa-robustness {_
 - Clean images: `{data["name"]}`, digest `{data["digest"]}`.
   They are not part of this set. Adversarial images are derived from them: pass this set on only where the licence
   of the clean ones permits it.
-- Each attack knew the metric alone (non-adaptive); no defense was looked at. Numerics: {manifest["numerics"]}.
+- Each attack knew the metric alone (non-adaptive); no defense was looked at. Numerics: {numerics}.
 - An image may be as it was: attacks keep the best image they saw, the clean one included.
 
 | metric | attack | strength | goal | images | mean gain, % |
