@@ -17,8 +17,8 @@ from iqa_robustness.reporting.columns import Row, aligned, spoken_interval, spre
 SCENARIOS = ("nonadaptive", "adaptive")
 _LEGEND = """\
 D_score, |f(P(x')) − f(x)| in per cent of the score range, with 95 % intervals (contents as clusters), on both data
-sets; the best defense of the first one first. A pair of defenses is confirmed (reversed) when the interval of its paired
-difference leaves out 0 on both data sets, on the same (on opposite) sides; the others may be chance."""
+sets; the best defense of the first one first. A pair of defenses is confirmed (reversed) when the interval of its
+paired difference leaves out 0 on both data sets, on the same (on opposite) sides; the others may be chance."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
