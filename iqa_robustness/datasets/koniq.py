@@ -74,7 +74,7 @@ class Koniq(ImageFiles):
         if not file.is_file():
             raise table.fault(
                 f"there is no file {file.relative_to(self.root).as_posix()!r}",
-                "unpack the whole release, choose another with @release=…, or name the images you have in @list=FILE",
+                "unpack the whole release, or choose another with @release=…",
                 line,
             )
         inside(file, self.root, dataset=self.name, table=table.file, line=line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from iqa_robustness.datasets import base
 from iqa_robustness.datasets.base import Dataset, Item, view
 from iqa_robustness.datasets.reading import Gathered, stream
 from iqa_robustness.errors import ImageReadError, Where
@@ -116,3 +118,28 @@ def test_a_view_that_jumps_about_keeps_nothing_for_others() -> None:
     for start in (20, 0, 10, 30, 8):
         assert round(float(cut.batch(range(start, start + 2))[0, 0, 0, 0]) * 255) == start
     assert len(cut._ahead) <= 2
+
+
+def peak_of_reading(count: int, *, through_a_view: bool) -> int:
+    """Most bytes that Python and NumPy held at once while all images were read."""
+    data = Numbered(count, threaded=True)
+    cut = view(data, size=(48, 64))
+    tracemalloc.start()
+    try:
+        if through_a_view:
+            for start in range(0, count, 4):
+                cut.batch(range(start, min(start + 4, count)))
+        else:
+            for _, pixels in stream(cut):
+                del pixels
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("through_a_view", [True, False])
+def test_memory_does_not_grow_with_the_number_of_images(monkeypatch: pytest.MonkeyPatch, through_a_view: bool) -> None:
+    monkeypatch.setattr(base, "_KEPT_BYTES", 20 * 48 * 64 * 3)
+    peaks = [peak_of_reading(count, through_a_view=through_a_view) for count in (30, 30, 250)]
+    # The first run also pays for what is imported and cached once.
+    assert peaks[2] <= 1.1 * peaks[1]
