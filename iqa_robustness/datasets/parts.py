@@ -15,7 +15,7 @@ from iqa_robustness.datasets.base import Dataset, Item
 from iqa_robustness.datasets.files import ImageFiles
 from iqa_robustness.datasets.reading import Gathered, stream
 from iqa_robustness.datasets.tables import Table, read_table
-from iqa_robustness.errors import DatasetError, IqaRobustnessWarning, Where
+from iqa_robustness.errors import DatasetError, UnreadableImagesWarning, Where
 
 ID_COLUMNS = ("id", "image_name", "file", "name")
 
@@ -130,7 +130,7 @@ def readable(data: Dataset, *, name: str) -> Dataset:
         files = ", ".join(error.where.file or error.where.image for error in broken.errors)
         warnings.warn(
             f"{name}: {len(broken.errors)} of {len(data)} images cannot be read and are left out: {files}",
-            IqaRobustnessWarning,
+            UnreadableImagesWarning,
             stacklevel=2,
         )
     return part_of(data, chosen, name=name) if broken.errors else data

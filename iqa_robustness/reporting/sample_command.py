@@ -15,7 +15,7 @@ from iqa_robustness.reporting.columns import aligned
 from iqa_robustness.reporting.dataset_figures import cluster_figure
 
 # What the published checkpoints of these metrics were trained on.
-TRAINED_ON = {"koniq": ("koncept", "linearity", "maniqa"), "spaq": ("spaq",)}
+TRAINED_ON = {"koniq": ("koncept", "linearity", "maniqa")}
 _SEEN = ("training", "validation")
 _EVERY = 500
 

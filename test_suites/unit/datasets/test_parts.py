@@ -12,7 +12,7 @@ from iqa_robustness import datasets
 from iqa_robustness.bench.leakage import share_contents
 from iqa_robustness.datasets.base import view
 from iqa_robustness.datasets.parts import Part, part_of
-from iqa_robustness.errors import ConfigurationError, DatasetError, IqaRobustnessWarning, UnknownNameError
+from iqa_robustness.errors import ConfigurationError, DatasetError, UnknownNameError, UnreadableImagesWarning
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_data_sets_of_any_kind_have_parts(tmp_path: Path, table: Callable[..., P
 
 def test_what_cannot_be_read_is_left_out_where_that_is_asked_for(root: Path) -> None:
     (root / "b.png").write_bytes((root / "b.png").read_bytes()[:60])
-    with pytest.warns(IqaRobustnessWarning, match=r"1 of 4 images .*b\.png"):
+    with pytest.warns(UnreadableImagesWarning, match=r"1 of 4 images .*b\.png"):
         assert ids(f"folder:{root}@unreadable=skip") == ["a", "c", "d"]
     assert ids(f"folder:{root}@unreadable=stop") == ["a", "b", "c", "d"]
 
