@@ -30,6 +30,18 @@ VERSION = 1
 _PRESET = re.compile(r"preset_(\d+)")
 # Presets of the published set are numbered by a parameter; of these attacks the smallest is the strongest.
 _REVERSED = frozenset({"cadv", "parsimonious", "patch-rs"})
+# The published set's own names of attacks that are called otherwise here.
+_ATTACKS: Mapping[str, str] = MappingProxyType(
+    {
+        "cnn-attack": "facpa",
+        "grad-est": "nes",
+        "korhonen-et-al": "korhonen",
+        "square-attack": "square",
+        "zhang-et-al-dists": "zhang-dists",
+        "zhang-et-al-lpips": "zhang-lpips",
+        "zhang-et-al-ssim": "zhang-ssim",
+    }
+)
 _STRENGTHS: Mapping[str, str] = MappingProxyType({"0": "weak", "1": "medium", "2": "strong"})
 
 
@@ -37,7 +49,7 @@ _STRENGTHS: Mapping[str, str] = MappingProxyType({"0": "weak", "1": "medium", "2
 class Group:
     """The images of one attack on one metric at one strength.
 
-    strength, attack, metric: names; the published set's are translated (`preset_0` of a common attack is `weak`).
+    strength, attack, metric: names; the published set's are translated (`grad-est` is `nes`, its `preset_0` `weak`).
     path: a folder of pictures, or a tar file.
     sha256: of each image's file by its id, where a manifest says so.
     """
@@ -184,6 +196,7 @@ def _write_pngs(place: Path, images: Iterable[tuple[str, bytes, Mapping[str, Any
 
 def _found(place: Path) -> Group:
     attack = place.parent.name.lower().replace("_", "-")
+    attack = _ATTACKS.get(attack, attack)
     metric = place.name.removesuffix(".tar").lower().replace("_", "-")
     strength = published_strength(attack, place.parent.parent.name)
     return Group(strength=strength, attack=attack, metric=metric, path=place)

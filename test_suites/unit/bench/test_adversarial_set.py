@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from iqa_robustness import attacks
 from iqa_robustness.bench.adversarial_set import MANIFEST, Group, published_strength, read_set, write_group
 from iqa_robustness.errors import DatasetError, ImageReadError
 from iqa_robustness.images import encode_png
@@ -95,6 +96,25 @@ def test_the_published_layout_is_read_by_its_folders(tmp_path: Path) -> None:
         "meta-iqa/ifgsm/strong",
     ]
     assert all(group.ids == ("1002", "917") for group in groups)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("grad-est", "nes"),
+        ("cnn-attack", "facpa"),
+        ("square-attack", "square"),
+        ("korhonen-et-al", "korhonen"),
+        ("zhang-et-al-dists", "zhang-dists"),
+        ("zhang-et-al-ssim", "zhang-ssim"),
+        ("zhang-et-al-lpips", "zhang-lpips"),
+        ("stadv", "stadv"),
+    ],
+)
+def test_attacks_of_the_published_set_are_called_as_here(tmp_path: Path, theirs: str, ours: str) -> None:
+    (group,) = read_set(published(tmp_path, f"preset_1/{theirs}/koncept"))
+    assert group.name == f"koncept/{ours}/medium"
+    assert attacks.registry.resolve(ours).name == ours
 
 
 @pytest.mark.parametrize(
