@@ -40,7 +40,7 @@ for _entry in (
         name="folder",
         target="iqa_robustness.datasets.folder:Folder",
         summary="folder:PATH, images and a csv or parquet file of their scores",
-        options=("scores",),
+        options=("scores", "unlisted"),
     ),
     DatasetEntry(
         name="frames",

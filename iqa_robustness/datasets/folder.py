@@ -31,25 +31,39 @@ class Folder(ImageFiles):
     Args:
         path: the folder.
         scores: `table`, or `none` for all image files below the folder, without scores; each is its own content.
+        unlisted: what image files are that no row lists: `ignore`d, or an `error`.
 
     Raises:
         DatasetError: the folder is not laid out like that; the message names file and line.
-        ConfigurationError: `scores` is neither.
+        ConfigurationError: `scores` or `unlisted` is neither.
     """
 
-    def __init__(self, path: str, *, scores: str = "table") -> None:
-        if scores not in ("table", "none"):
-            raise ConfigurationError(f"scores={scores!r} is neither table nor none", where=Where(dataset="folder"))
-        self.name = f"folder:{path}" + ("" if scores == "table" else f"@scores={scores}")
+    def __init__(self, path: str, *, scores: str = "table", unlisted: str = "ignore") -> None:
+        for option, value, choices in (
+            ("scores", scores, ("table", "none")),
+            ("unlisted", unlisted, ("ignore", "error")),
+        ):
+            if value not in choices:
+                raise ConfigurationError(
+                    f"{option}={value!r} is neither {' nor '.join(choices)}", where=Where(dataset="folder")
+                )
+        made = (("scores", scores if scores != "table" else ""), ("unlisted", unlisted if unlisted != "ignore" else ""))
+        self.name = f"folder:{path}" + "".join(f"@{option}={value}" for option, value in made if value)
         self.root = existing_folder(path, prefix="folder", dataset=self.name)
         rows, kind = self._unscored() if scores == "none" else self._listed()
         super().__init__(name=self.name, root=self.root, rows=rows, mos_kind=kind)
+        if unlisted == "error" and self.unlisted:
+            raise DatasetError(
+                f"{len(self.unlisted)} images have no row in the table, for one {self.place(self.unlisted[0])!r}",
+                where=Where(dataset=self.name, file=str(self.unlisted[0])),
+                fix="add their rows, take them out, or leave @unlisted=error out to ignore them",
+            )
 
     @cached_property
-    def unlisted(self) -> int:
-        """How many image files lie in the folder that no row lists; they are ignored."""
+    def unlisted(self) -> tuple[Path, ...]:
+        """The image files in the folder that no row lists."""
         listed = {file.resolve() for file in self.files}
-        return sum(file.resolve() not in listed for file in self._below)
+        return tuple(file for file in self._below if file.resolve() not in listed)
 
     @cached_property
     def _below(self) -> list[Path]:

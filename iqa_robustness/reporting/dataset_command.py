@@ -13,6 +13,7 @@ import numpy as np
 from iqa_robustness import datasets
 from iqa_robustness.datasets.base import Dataset
 from iqa_robustness.datasets.files import ImageFiles
+from iqa_robustness.datasets.folder import Folder
 from iqa_robustness.datasets.reading import Gathered, stream
 from iqa_robustness.errors import ConfigurationError, ExitCode, Where
 from iqa_robustness.reporting import adversarial_commands, sample_command
@@ -80,6 +81,8 @@ def _show(options: argparse.Namespace) -> int:
     parts = sorted({row.part for row in data.rows if row.part}) if isinstance(data, ImageFiles) else []
     if parts:
         facts["parts"] = ", ".join(parts)
+    if isinstance(data, Folder) and data.unlisted:
+        facts["unlisted"] = f"{len(data.unlisted)} image files that no row lists, for one {data.unlisted[0].name}"
     for name, value in facts.items():
         print(f"{name + ':':<12}{value}")
     return 0

@@ -118,12 +118,19 @@ def test_images_that_no_row_lists_are_counted_and_ignored(root: Path) -> None:
     put(root / "images" / "deep" / "extra.JPG", picture(5))
     (root / "notes.txt").write_text("no image", encoding="utf-8")
     data = Folder(str(root))
-    assert data.unlisted == 2
+    assert [file.name for file in data.unlisted] == ["extra.png", "extra.JPG"]
     assert len(data) == 3
+    with pytest.raises(DatasetError, match=r"2 images have no row in the table, for one 'extra\.png'") as caught:
+        datasets.load(f"folder:{root}@unlisted=error")
+    assert caught.value.where.file == str(root / "extra.png")
 
 
 def test_nothing_unlisted(root: Path) -> None:
-    assert Folder(str(root)).unlisted == 0
+    assert Folder(str(root)).unlisted == ()
+    strict = datasets.load(f"folder:{root}@unlisted=error")
+    assert strict.digest == Folder(str(root)).digest
+    with pytest.raises(ConfigurationError, match="neither ignore nor error"):
+        Folder(str(root), unlisted="warn")
 
 
 def test_constructing_decodes_and_hashes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,7 +325,7 @@ def test_a_column_names_the_undistorted_pictures(root: Path) -> None:
     assert np.array_equal(data.reference_pixels(0), picture(7))
     assert np.array_equal(data.reference_pixels(1), picture(8, 20, 9))
     assert np.array_equal(data.reference_pixels(2), data.pixels(2))
-    assert data.unlisted == 0
+    assert data.unlisted == ()
 
 
 def test_references_are_part_of_the_digest(root: Path) -> None:

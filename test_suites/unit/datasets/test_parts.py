@@ -120,3 +120,11 @@ def test_a_data_set_that_cannot_be_read_at_all_is_refused(root: Path) -> None:
 def test_a_wrong_option_is_refused(root: Path, options: str, kind: type[ConfigurationError]) -> None:
     with pytest.raises(kind):
         datasets.load(f"folder:{root}{options}")
+
+
+def test_every_data_set_and_option_is_in_the_docs() -> None:
+    page = (Path(datasets.__file__).parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    for entry in datasets.list():
+        assert f"`{entry.name}" in page, entry.name
+        for option in entry.options:
+            assert f"| `@{option}=" in page, option

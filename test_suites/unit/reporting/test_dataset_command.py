@@ -46,6 +46,10 @@ def test_show_says_what_is_in_a_data_set(root: Path, koniq: Path, capsys: pytest
     shown = capsys.readouterr().out
     assert datasets.load(f"folder:{root}").digest in shown
     assert "1 to 4 (human)" in shown
+    assert "unlisted" not in shown
+    photograph(root / "more.png", 5)
+    assert main(["dataset", "show", f"folder:{root}"]) == ExitCode.PASS
+    assert "1 image files that no row lists, for one more.png" in capsys.readouterr().out
     assert main(["dataset", "show", f"koniq:{koniq}@part=all"]) == ExitCode.PASS
     assert "test, training" in capsys.readouterr().out
     assert main(["dataset", "show", f"folder:{root}@scores=none"]) == ExitCode.PASS
@@ -111,9 +115,7 @@ def sample(reference: str, out: Path, *more: str) -> int:
     return main(["dataset", "sample", reference, "--clusters", "3", "--per-cluster", "2", "--out", str(out), *more])
 
 
-def test_a_sample_is_a_data_set_with_a_picture(
-    koniq: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_sample_is_a_data_set_with_a_picture(koniq: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "lists" / "sample.csv"
     assert sample(f"koniq:{koniq}", out) == ExitCode.PASS
     said = capsys.readouterr().out
