@@ -75,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
         ("weights", "iqa_robustness.metrics.weights_command", "published weights: list, fetch, verify, where"),
         ("calibrate", "iqa_robustness.training.calibrate", "measure the score range of a metric on images"),
         ("align", "iqa_robustness.bench.align_command", "solve for the strengths of an attack at a stated visibility"),
+        ("agreement", "iqa_robustness.reporting.agreement_command", "does the order of defenses hold on other images?"),
+        ("clips", "iqa_robustness.reporting.clips_command", "what attacks do to whole clips: mean and worst frame"),
+        ("dataset", "iqa_robustness.reporting.dataset_command", "data sets: show, verify, sample; adversarial images"),
         ("detect", "iqa_robustness.reporting.detect_command", "which attacks a detector sees: AUC, rates, ROC curves"),
         (
             "degradations",

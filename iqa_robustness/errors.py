@@ -51,6 +51,10 @@ class IqaRobustnessWarning(UserWarning):
     """Something a user should know that does not stop the run."""
 
 
+class UnreadableImagesWarning(UserWarning):
+    """Images were left out because they cannot be read, as was asked for; no sign of a fault of ours."""
+
+
 class IqaRobustnessError(Exception):
     """Base of all errors of this package.
 

@@ -77,28 +77,45 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 
 def read_pixels(source: Path | bytes, *, name: str = "") -> np.ndarray:
-    """Decode an image file to (H, W, 3) uint8 RGB, upright by its EXIF orientation.
+    """Decode an image file to (H, W, 3) uint8 RGB, upright by its EXIF orientation; of several frames the first.
+
+    Grey and palette images become RGB. An alpha channel is left out where nothing is transparent. 16 bits of grey are
+    rounded to 8; of 16 bits of RGB, Pillow keeps the upper 8.
 
     Raises:
-        ImageReadError: the file is missing, truncated, no image, or not 8 bits a channel.
+        ImageReadError: the file is missing, truncated, no image, too large (Pillow's limit), transparent, or in another
+            mode, such as CMYK, whose colours depend on a profile.
     """
     name = name or (str(source) if isinstance(source, Path) else "")
     where = Where(image=name)
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            if image.mode not in ("RGB", "L", "P", "1"):
-                raise ImageReadError(
-                    f"image mode {image.mode} is not read: RGB or grey with 8 bits a channel are",
-                    where=where,
-                    fix="convert the file to 8-bit RGB without alpha",
-                )
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+            _refuse_mode(image, where)
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode == "I;16":
+                # 65535 is white: division by 257 takes it to 255.
+                return np.repeat(((np.array(upright, np.uint32) + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)
+            return np.array(upright.convert("RGB"))
     except ImageReadError:
         raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ImageReadError(
             f"cannot read the image: {error}", where=where, fix="replace the file, or take it out of the data set"
         ) from error
+
+
+def _refuse_mode(image: Image.Image, where: Where) -> None:
+    if image.mode in ("RGB", "L", "P", "1", "I;16"):
+        return
+    # What is not transparent looks the same without its alpha channel.
+    seen_through = image.mode in ("RGBA", "LA") and image.getextrema()[-1] != (255, 255)
+    if image.mode not in ("RGBA", "LA") or seen_through:
+        raise ImageReadError(
+            f"image mode {image.mode} is not read{' where it is transparent' if seen_through else ''}: "
+            "RGB or grey with 8 bits a channel are",
+            where=where,
+            fix="convert the file to 8-bit RGB without alpha",
+        )
 
 
 def fit_pixels(pixels: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -27,7 +27,7 @@ class Experiment:
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Options as a run of pytest has them, with the same defaults: both find the same entries in a store."""
-    parser.add_argument("--iqa-dataset", default="mini", metavar="REF", help="images: mini (bundled), folder:PATH")
+    parser.add_argument("--iqa-dataset", default="mini", metavar="REF", help="images: mini (bundled), folder:PATH …")
     parser.add_argument("--iqa-images", type=int, metavar="N", help="instead of the profile's number")
     parser.add_argument("--iqa-size", type=parsed_size, metavar="HxW", help="pixels, instead of the profile's size")
     parser.add_argument("--iqa-profile", choices=names(), default="smoke")

@@ -13,4 +13,4 @@ def share_contents(seen: Dataset, judged: View) -> bool:
     shared = {item.content for item in seen.items} & {item.content for item in judged.items}
     bundled = ":" not in seen.name and ":" not in judged.name
     base = seen.base if isinstance(seen, View) else seen
-    return bool(shared) and (bundled or base.digest == judged.base.digest)
+    return bool(shared) and (bundled or base.origin == judged.base.origin or base.digest == judged.base.digest)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import tarfile
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from weakref import finalize
 
 import numpy as np
 import torch
@@ -20,6 +23,9 @@ from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.images import encode_png, from_uint8, read_pixels, to_uint8
 from iqa_robustness.store import Entry, document_of
 from iqa_robustness.streams import Streams
+
+# Stages score the same images several times; this many bytes of them stay decoded.
+_KEPT_BYTES = 32 * 2**20
 
 
 class Source(ABC):
@@ -59,19 +65,30 @@ class Clean(Source):
 
 
 class Stored(Source):
-    """Images of a store entry: a tar of PNG files named by their place."""
+    """Images of a store entry: a tar of PNG files named by their place.
+
+    The file is verified when it is first needed; memory holds the last images decoded, up to `_KEPT_BYTES`.
+    """
 
     def __init__(self, entry: Entry, ids: Sequence[str]) -> None:
         self.entry = entry
         self.ids = ids
         self.document = {"entry": entry.digest}
-        self._pixels: list[np.ndarray] | None = None
 
     def batch(self, rows: range) -> Tensor:
-        """Decoded from the entry; the compressed file is verified and read once."""
-        if self._pixels is None:
-            self._pixels = stored_pixels(self.entry)
-        return torch.stack([from_uint8(self._pixels[row]) for row in rows])
+        """Decoded from the entry. Raises CorruptEntryError."""
+        return torch.stack([from_uint8(self._pixels(row)) for row in rows])
+
+    @cached_property
+    def _pixels(self) -> Callable[[int], np.ndarray]:
+        return _Decoded(ImageTarReader(self._file.enter_context(self.entry.open("images.tar"))))
+
+    @cached_property
+    def _file(self) -> ExitStack:
+        stack = ExitStack()
+        # Sources live as long as somebody scores them; their file is closed with them.
+        finalize(self, stack.close)
+        return stack
 
 
 class Picked(Source):
@@ -162,6 +179,57 @@ class ImageTar:
         return self.path
 
 
+class ImageTarReader:
+    """Single images of an `ImageTar`, decoded when they are asked for.
+
+    Args:
+        file: open for reading, until the last image was read.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        with tarfile.open(fileobj=file) as tar:
+            self._places = [(member.offset_data, member.size, member.name) for member in tar if member.isfile()]
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self._places)
+
+    def pixels(self, row: int) -> np.ndarray:
+        """(H, W, 3) uint8 of one image. Raises ImageReadError."""
+        return read_pixels(self.data(row), name=self._places[row][2])
+
+    def data(self, row: int) -> bytes:
+        """The PNG file of one image."""
+        offset, size, _ = self._places[row]
+        self._file.seek(offset)
+        return self._file.read(size)
+
+
+class _Decoded:
+    """The last images decoded, in memory that is taken once: blocks that come and go break up the heap."""
+
+    def __init__(self, reader: ImageTarReader) -> None:
+        self._read = reader.pixels
+        first = self._read(0)
+        self._kept = np.empty((max(1, min(_KEPT_BYTES // first.nbytes, len(reader))), *first.shape), np.uint8)
+        self._places: dict[int, int] = {}
+
+    def __call__(self, row: int) -> np.ndarray:
+        """(H, W, 3) uint8, valid until the next call."""
+        if row in self._places:
+            # The oldest goes first, and this one is not old any more.
+            self._places[row] = self._places.pop(row)
+        else:
+            pixels = self._read(row)
+            full = len(self._places) == len(self._kept)
+            place = self._places.pop(next(iter(self._places))) if full else len(self._places)
+            self._kept[place] = pixels
+            self._places[row] = place
+        decoded: np.ndarray = self._kept[self._places[row]]
+        return decoded
+
+
 def stored_pixels(entry: Entry) -> list[np.ndarray]:
     """The images of an adversarial stage in order, (H, W, 3) uint8 each. Raises CorruptEntryError."""
     return read_image_tar(entry.read("images.tar"))
@@ -169,6 +237,5 @@ def stored_pixels(entry: Entry) -> list[np.ndarray]:
 
 def read_image_tar(data: bytes) -> list[np.ndarray]:
     """All images of an `ImageTar` in order, (H, W, 3) uint8 each."""
-    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        members = [(member.name, tar.extractfile(member)) for member in tar.getmembers()]
-        return [read_pixels(file.read(), name=name) for name, file in members if file is not None]
+    reader = ImageTarReader(io.BytesIO(data))
+    return [reader.pixels(row) for row in range(len(reader))]

@@ -7,6 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal
@@ -19,9 +20,9 @@ from iqa_robustness.errors import DatasetError, Where
 from iqa_robustness.images import fit_pixels, from_uint8
 
 # Every stage of a cell reads the same images again; this many bytes of them stay decoded.
-_KEPT_BYTES = 64 * 2**20
+_KEPT_BYTES = 32 * 2**20
 
-MosKind = Literal["human", "pseudo"]
+MosKind = Literal["human", "pseudo", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class Item:
     """A sample without its pixels.
 
     id: unique in the data set; names files, streams and rows.
-    mos: mean opinion score, higher is better, on the data set's own scale.
+    mos: mean opinion score, higher is better, on the data set's own scale; NaN in data sets without scores.
     content: the source scene; images of one content are not independent (the bootstrap's cluster).
     """
 
@@ -49,13 +50,18 @@ class Dataset(ABC):
     """Images with scores. `len(data)`, `data[i] -> Sample`, `data.items` (no pixels read), `data.digest`.
 
     name: as given to `datasets.load`.
-    mos_kind: `human`, or `pseudo` when scores come from a formula; a pseudo MOS is labelled wherever it is shown.
+    mos_kind: `human`, `pseudo` when scores come from a formula, `none` without scores; a pseudo MOS is labelled
+        wherever it is shown.
     has_references: the undistorted picture of every sample is known; full-reference metrics compare with it.
+    threaded: another thread may read pixels; views then read ahead.
+    ranks: of each sample, in data sets that say themselves which samples a smaller choice consists of.
     """
 
     name: str
     mos_kind: MosKind
     has_references: bool = False
+    threaded: bool = False
+    ranks: Sequence[int] | None = None
 
     @property
     @abstractmethod
@@ -66,6 +72,11 @@ class Dataset(ABC):
     @abstractmethod
     def digest(self) -> str:
         """SHA-256 (hex) over ids, scores, contents and the bytes the pixels come from."""
+
+    @property
+    def origin(self) -> str:
+        """What two data sets have in common whose contents of one name are one scene; the digest where unknown."""
+        return self.digest
 
     @abstractmethod
     def pixels(self, index: int) -> np.ndarray:
@@ -130,11 +141,27 @@ class View(Dataset):
 
     def pixels(self, index: int) -> np.ndarray:
         """(height, width, 3) uint8 RGB, not to be written to; the last ones read are kept, up to `_KEPT_BYTES`."""
+        ahead = self._ahead.pop(index, None)
+        if ahead is not None:
+            wait([ahead])
+        # What could not be read ahead is not kept either, and raises here.
         return self._kept_pixels(index)
 
     @cached_property
+    def _kept(self) -> int:
+        return max(1, _KEPT_BYTES // (self.size[0] * self.size[1] * 3))
+
+    @cached_property
     def _kept_pixels(self) -> Callable[[int], np.ndarray]:
-        return lru_cache(maxsize=max(1, _KEPT_BYTES // (self.size[0] * self.size[1] * 3)))(self._fitted)
+        return lru_cache(maxsize=self._kept)(self._fitted)
+
+    @cached_property
+    def _ahead(self) -> dict[int, Future[np.ndarray]]:
+        return {}
+
+    @cached_property
+    def _reader(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(max_workers=1, thread_name_prefix="reading-ahead")
 
     def reference_pixels(self, index: int) -> np.ndarray:
         """(height, width, 3) uint8 RGB: the reference, scaled and cut as its sample is.
@@ -165,8 +192,20 @@ class View(Dataset):
         return pixels
 
     def batch(self, rows: Sequence[int]) -> Tensor:
-        """(len(rows), 3, height, width) float32 on the grid k/255, read now."""
-        return torch.stack([from_uint8(self.pixels(row)) for row in rows])
+        """(len(rows), 3, height, width) float32 on the grid k/255, read now, and as many following ones meanwhile."""
+        read = [self.pixels(row) for row in rows]
+        # Half of what is kept: reading ahead must not push out what it has read.
+        if self.base.threaded and 0 < len(rows) <= self._kept // 2:
+            self._read_ahead(range(rows[-1] + 1, min(rows[-1] + 1 + len(rows), len(self))))
+        return torch.stack([from_uint8(pixels) for pixels in read])
+
+    def _read_ahead(self, rows: range) -> None:
+        # What nobody came for would stay in memory.
+        for row in [row for row in self._ahead if row not in rows]:
+            self._ahead.pop(row).cancel()
+        for row in rows:
+            if row not in self._ahead:
+                self._ahead[row] = self._reader.submit(self._kept_pixels, row)
 
 
 def nested_choice(items: Sequence[Item], count: int | None = None) -> tuple[int, ...]:
@@ -184,7 +223,8 @@ def nested_choice(items: Sequence[Item], count: int | None = None) -> tuple[int,
     """
     wanted = len(items) if count is None else min(count, len(items))
     by_content: dict[str, list[int]] = defaultdict(list)
-    for index in sorted(range(len(items)), key=lambda i: (items[i].mos, items[i].id)):
+    # NaN would leave the order to chance.
+    for index in sorted(range(len(items)), key=lambda i: (np.nan_to_num(items[i].mos), items[i].id)):
         by_content[items[index].content].append(index)
     # A digest, not the alphabet, orders the contents: names often group what is alike.
     contents = sorted(by_content, key=lambda name: hashlib.sha256(name.encode()).digest())
@@ -200,5 +240,8 @@ def nested_choice(items: Sequence[Item], count: int | None = None) -> tuple[int,
 
 
 def view(data: Dataset, *, count: int | None = None, size: tuple[int, int]) -> View:
-    """`count` samples of a data set (all when None), at `size` = (height, width)."""
-    return View(base=data, chosen=nested_choice(data.items, count), size=size)
+    """`count` samples (all when None) at `size` = (height, width): of lowest rank where the data set has ranks."""
+    if data.ranks is None:
+        return View(base=data, chosen=nested_choice(data.items, count), size=size)
+    ranked = sorted(range(len(data)), key=data.ranks.__getitem__)
+    return View(base=data, chosen=tuple(sorted(ranked[:count])), size=size)

@@ -1,233 +1,182 @@
-"""A folder of images of any size and a csv of their scores: `folder:PATH`."""
+"""A folder of images of any size and a table of their scores: `folder:PATH`."""
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import json
 import math
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
-from iqa_robustness.datasets.base import Dataset, Item, MosKind
-from iqa_robustness.errors import DatasetError, ImageReadError, Where
-from iqa_robustness.images import read_pixels
+from iqa_robustness.datasets.base import MosKind
+from iqa_robustness.datasets.files import FileItem, ImageFiles, existing_folder, images_below, inside
+from iqa_robustness.datasets.tables import SUFFIXES, Table, read_table
+from iqa_robustness.errors import ConfigurationError, DatasetError, Where
 
 FILE_COLUMNS = ("file", "image", "image_name", "name")
 MOS_COLUMNS = ("mos", "MOS", "score")
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 
-class Folder(Dataset):
-    """Images of any size in a folder, with a csv of scores; rows keep the csv's order.
+class Folder(ImageFiles):
+    """Images of any size in a folder, with a table of scores (csv or parquet); rows keep the table's order.
 
-    The table: `PATH/mos.csv`, or the only csv file in PATH. Its columns: `file` (or `image`, `image_name`, `name`),
-    relative to PATH or to PATH/images; `mos` (or `MOS`, `score`), higher is better; `content`, the source scene:
-    without it each image is its own; `mos_kind`, `human` (as without it) or `pseudo`, the same in every row;
-    `reference`, the file of the undistorted picture, of the same size; in every row or in none.
-    An id is the file as listed, without its extension.
+    The table: `PATH/mos.csv`, `PATH/mos.parquet`, or the only csv or parquet file in PATH. Its columns: `file` (or
+    `image`, `image_name`, `name`), relative to PATH or to PATH/images, or the end of a path that one file below PATH
+    has; `mos` (or `MOS`, `score`), higher is better; `content`, the source scene: without it each image is its own;
+    `mos_kind`, `human` (as without it) or `pseudo`, the same in every row; `reference`, the file of the undistorted
+    picture, of the same size; in every row or in none. An id is the file as listed, without its extension.
 
     Constructing reads the table and looks whether the files exist; pixels are decoded one image at a time, and files
     are hashed when the digest is first asked for.
 
     Args:
         path: the folder.
+        scores: `table`, or `none` for all image files below the folder, without scores; each is its own content.
+        unlisted: what image files are that no row lists: `ignore`d, or an `error`.
 
     Raises:
         DatasetError: the folder is not laid out like that; the message names file and line.
+        ConfigurationError: `scores` or `unlisted` is neither.
     """
 
-    def __init__(self, path: str) -> None:
-        self.name = f"folder:{path}"
-        self.root = Path(path).expanduser()
-        self._table = self._find_table()
-        self._items: list[Item] = []
-        self._files: list[Path] = []
-        self._references: list[Path] = []
+    def __init__(self, path: str, *, scores: str = "table", unlisted: str = "ignore") -> None:
+        for option, value, choices in (
+            ("scores", scores, ("table", "none")),
+            ("unlisted", unlisted, ("ignore", "error")),
+        ):
+            if value not in choices:
+                raise ConfigurationError(
+                    f"{option}={value!r} is neither {' nor '.join(choices)}", where=Where(dataset="folder")
+                )
+        made = (("scores", scores if scores != "table" else ""), ("unlisted", unlisted if unlisted != "ignore" else ""))
+        self.name = f"folder:{path}" + "".join(f"@{option}={value}" for option, value in made if value)
+        self.root = existing_folder(path, prefix="folder", dataset=self.name)
+        rows, kind = self._unscored() if scores == "none" else self._listed()
+        super().__init__(name=self.name, root=self.root, rows=rows, mos_kind=kind)
+        if unlisted == "error" and self.unlisted:
+            raise DatasetError(
+                f"{len(self.unlisted)} images have no row in the table, for one {self.place(self.unlisted[0])!r}",
+                where=Where(dataset=self.name, file=str(self.unlisted[0])),
+                fix="add their rows, take them out, or leave @unlisted=error out to ignore them",
+            )
+
+    @cached_property
+    def unlisted(self) -> tuple[Path, ...]:
+        """The image files in the folder that no row lists."""
+        listed = {file.resolve() for file in self.files}
+        return tuple(file for file in self._below if file.resolve() not in listed)
+
+    @cached_property
+    def _below(self) -> list[Path]:
+        return images_below(self.root)
+
+    def _unscored(self) -> tuple[list[FileItem], MosKind]:
+        rows, seen = [], dict[str, Path]()
+        for file in self._below:
+            name = str(PurePosixPath(file.relative_to(self.root).as_posix()).with_suffix(""))
+            if name in seen:
+                raise DatasetError(
+                    f"{seen[name].name} and {file.name} differ in the extension alone",
+                    where=Where(dataset=self.name, file=str(file)),
+                    fix="rename one of them: an image is called by its name without the extension",
+                )
+            seen[name] = file
+            inside(file, self.root, dataset=self.name)
+            rows.append(FileItem(id=name, mos=math.nan, content=name, file=file))
+        return rows, "none"
+
+    def _listed(self) -> tuple[list[FileItem], MosKind]:
+        table = read_table(self._find_table(), dataset=self.name)
+        for choices in (FILE_COLUMNS, MOS_COLUMNS):
+            table.require(*choices)
+        rows: list[FileItem] = []
         kinds: set[str] = set()
         lines: dict[object, int] = {}
-        for line, row in self._rows():
-            item, file = self._sample(row, line)
-            for name in (item.id, file.resolve()):
+        for line, cells in table:
+            row = self._row(table, cells, line)
+            for name in (row.id, row.file.resolve()):
                 if name in lines:
-                    raise self._fault(
-                        f"duplicate row: {item.id!r} is line {lines[name]} again",
+                    raise table.fault(
+                        f"duplicate row: {row.id!r} is line {lines[name]} again",
                         "list every image once, and give no two images names that differ in the extension alone",
                         line,
                     )
                 lines[name] = line
-            kinds.add(row.get("mos_kind", "") or "human")
-            self._items.append(item)
-            self._files.append(file)
-            if "reference" in row:
-                self._references.append(self._locate(PurePosixPath(self._cell(row, ("reference",), line)), line))
-        if not self._items:
-            raise self._fault("the table lists no image", "add a row for each image: its file and its score")
-        self.mos_kind = self._kind(kinds)
-        self.has_references = bool(self._references)
-        self._digest = ""
-        self._unlisted = -1
+            kinds.add(cells.get("mos_kind", "") or "human")
+            rows.append(row)
+        if not rows:
+            raise table.fault("the table lists no image", "add a row for each image: its file and its score")
+        return rows, _kind(kinds, table)
 
-    @property
-    def items(self) -> Sequence[Item]:
-        """One item a row of the table, in its order."""
-        return self._items
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 (hex) over every row's id, score, content and the SHA-256 of its file's bytes, its reference's too.
-
-        Raises:
-            ImageReadError: a file has gone since.
-        """
-        if not self._digest:
-            rows: list[tuple[str | float, ...]] = [
-                (item.id, item.mos, item.content, self._file_digest(file))
-                for item, file in zip(self._items, self._files, strict=True)
-            ]
-            if self._references:
-                rows = [(*row, self._file_digest(file)) for row, file in zip(rows, self._references, strict=True)]
-            self._digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-        return self._digest
-
-    @property
-    def unlisted(self) -> int:
-        """How many image files lie in the folder that no row lists; they are ignored."""
-        if self._unlisted < 0:
-            listed = {file.resolve() for file in (*self._files, *self._references)}
-            found = (file for file in self.root.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
-            self._unlisted = sum(file.resolve() not in listed for file in found)
-        return self._unlisted
-
-    def pixels(self, index: int) -> np.ndarray:
-        """(H, W, 3) uint8 RGB of one sample, decoded now. Raises ImageReadError, which names the file."""
-        return self._read(self._files[index], index)
-
-    def reference_pixels(self, index: int) -> np.ndarray:
-        """(H, W, 3) uint8 RGB of a sample's reference, or of the sample where the table names none."""
-        return self._read((self._references or self._files)[index], index)
-
-    def _read(self, file: Path, index: int) -> np.ndarray:
-        try:
-            return read_pixels(file, name=self._items[index].id)
-        except ImageReadError as error:
-            error.at(dataset=self.name, file=str(file))
-            raise
+    def _row(self, table: Table, cells: dict[str, str], line: int) -> FileItem:
+        listed = PurePosixPath(table.cell(cells, FILE_COLUMNS, line))
+        file = self._locate(table, listed, line)
+        name = str(listed.with_suffix(""))
+        return FileItem(
+            id=name,
+            mos=table.number(table.cell(cells, MOS_COLUMNS, line), line),
+            content=cells.get("content", "") or name,
+            file=file,
+            reference=self._locate(table, PurePosixPath(table.cell(cells, ("reference",), line)), line)
+            if "reference" in cells
+            else None,
+        )
 
     def _find_table(self) -> Path:
-        if not self.root.is_dir():
-            raise DatasetError(
-                f"there is no folder {str(self.root)!r}",
-                where=Where(dataset=self.name),
-                fix="check the path after folder:",
-            )
         expected = self.root / "mos.csv"
-        if expected.is_file():
-            return expected
-        tables = sorted(file for file in self.root.glob("*.csv") if file.is_file() and not file.name.startswith("."))
+        for file in (expected, expected.with_suffix(".parquet")):
+            if file.is_file():
+                return file
+        tables = sorted(
+            file
+            for file in self.root.glob("*")
+            if file.suffix.lower() in SUFFIXES and file.is_file() and not file.name.startswith(".")
+        )
         if len(tables) == 1:
             return tables[0]
         raise DatasetError(
-            f"{len(tables)} csv files and none is mos.csv: {', '.join(file.name for file in tables)}"
+            f"{len(tables)} tables and none is mos.csv: {', '.join(file.name for file in tables)}"
             if tables
-            else "there is no csv of scores",
+            else "there is no csv or parquet of scores",
             where=Where(dataset=self.name, file=str(expected)),
-            fix="write mos.csv with the columns file and mos, one row an image; a single csv may have any name",
+            fix="write mos.csv with the columns file and mos, one row an image; a single table may have any name; "
+            f"without scores write {self.name}@scores=none",
         )
 
-    def _rows(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """Line number and cells by column, without the spaces around them."""
-        try:
-            # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
-            with self._table.open(encoding="utf-8-sig", newline="") as file:
-                reader = csv.reader(file)
-                columns = [name.strip() for name in next(reader, [])]
-                if not columns:
-                    raise self._fault(
-                        "the table is empty", "write a header line with file and mos, then a row an image"
-                    )
-                for choices in (FILE_COLUMNS, MOS_COLUMNS):
-                    if not set(choices) & set(columns):
-                        raise self._fault(
-                            f"no column {choices[0]!r}; the table has {', '.join(columns)}",
-                            f"name a column {' or '.join(choices)} in the header line",
-                            1,
-                        )
-                for cells in reader:
-                    if any(cell.strip() for cell in cells):
-                        filled = (*(cell.strip() for cell in cells), *[""] * (len(columns) - len(cells)))
-                        yield reader.line_num, dict(zip(columns, filled, strict=False))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise DatasetError(
-                f"cannot read the table: {error}",
-                where=Where(dataset=self.name, file=str(self._table)),
-                fix="save it as comma-separated UTF-8 text",
-            ) from error
-
-    def _sample(self, row: dict[str, str], line: int) -> tuple[Item, Path]:
-        listed = PurePosixPath(self._cell(row, FILE_COLUMNS, line))
-        file = self._locate(listed, line)
-        name = str(listed.with_suffix(""))
-        score = self._score(self._cell(row, MOS_COLUMNS, line), line)
-        return Item(id=name, mos=score, content=row.get("content", "") or name), file
-
-    def _cell(self, row: dict[str, str], choices: tuple[str, ...], line: int) -> str:
-        present = next((row[name] for name in choices if name in row), "")
-        if not present:
-            raise self._fault(f"the row has no {choices[0]}", "fill in the cell, or take the row out", line)
-        return present
-
-    def _score(self, text: str, line: int) -> float:
-        try:
-            score = float(text)
-        except ValueError:
-            score = math.nan
-        if not math.isfinite(score):
-            raise self._fault(f"the score {text!r} is no finite number", "write a number with a decimal point", line)
-        return score
-
-    def _locate(self, listed: PurePosixPath, line: int) -> Path:
-        """The file of a row: in the folder, else in its images/; never outside."""
+    def _locate(self, table: Table, listed: PurePosixPath, line: int) -> Path:
+        """The file of a row: in the folder, else in its images/, else the only one below whose path ends so."""
         if listed.is_absolute() or ".." in listed.parts:
-            raise self._fault(
+            raise table.fault(
                 f"{str(listed)!r} leaves the folder", "list files relative to the folder, without ..", line
             )
         try:
-            file = next((f for f in (self.root / listed, self.root / "images" / listed) if f.is_file()), None)
+            places = [file for file in (self.root / listed, self.root / "images" / listed) if file.is_file()][:1]
         except OSError as error:
-            raise self._fault(f"cannot look for {str(listed)!r}: {error}", "check its name and rights", line) from error
-        if file is None:
+            fix = "check its name and rights"
+            raise table.fault(f"cannot look for {str(listed)!r}: {error}", fix, line) from error
+        places = places or [
+            file for file in self._by_name[listed.name] if file.parts[-len(listed.parts) :] == listed.parts
+        ]
+        if len(places) > 1:
+            found = ", ".join(self.place(file) for file in places)
+            raise table.fault(f"{str(listed)!r} may be any of {found}", "list it with its folder", line)
+        if not places:
             fix = "put it into the folder or its images/, or take the row out"
-            raise self._fault(f"there is no file {str(listed)!r}", fix, line)
-        if not file.resolve().is_relative_to(self.root.resolve()):
-            raise self._fault(
-                f"{str(listed)!r} leaves the folder: it links to {file.resolve()}",
-                "copy the file into the folder instead of linking to it",
-                line,
-            )
-        return file
+            raise table.fault(f"there is no file {str(listed)!r}", fix, line)
+        return inside(places[0], self.root, dataset=self.name, table=table.file, line=line)
 
-    def _kind(self, kinds: set[str]) -> MosKind:
-        if kinds == {"pseudo"}:
-            return "pseudo"
-        if kinds == {"human"}:
-            return "human"
-        raise self._fault(
-            f"the column mos_kind says {', '.join(sorted(kinds))}", "write human or pseudo, the same in every row"
-        )
+    @cached_property
+    def _by_name(self) -> dict[str, list[Path]]:
+        found: dict[str, list[Path]] = defaultdict(list)
+        for file in self._below:
+            found[file.name].append(file)
+        return found
 
-    def _file_digest(self, path: Path) -> str:
-        try:
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise ImageReadError(
-                f"cannot read the image: {error}",
-                where=Where(dataset=self.name, file=str(path)),
-                fix="put the file back, or take its row out of the table",
-            ) from error
 
-    def _fault(self, what: str, fix: str, line: int = 0) -> DatasetError:
-        return DatasetError(what, where=Where(dataset=self.name, file=str(self._table), line=line), fix=fix)
+def _kind(kinds: set[str], table: Table) -> MosKind:
+    if kinds == {"pseudo"}:
+        return "pseudo"
+    if kinds == {"human"}:
+        return "human"
+    raise table.fault(
+        f"the column mos_kind says {', '.join(sorted(kinds))}", "write human or pseudo, the same in every row"
+    )

@@ -1,6 +1,6 @@
 """How the bundled photographs were cut: `python -m iqa_robustness.datasets.mini_build` writes them and mos.csv anew.
 
-Needs scikit-learn beside the package's own requirements: it carries two of the photographs.
+scikit-image, scikit-learn and matplotlib carry the photographs.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ OPTIONS = (
     Option(name="attack", help="attacks: names or patterns, separated by commas"),
     Option(name="strength", help="strengths of attacks: weak, medium, strong"),
     Option(name="scenario", help="scenarios: clean, nonadaptive, adaptive, certified, transfer"),
-    Option(name="dataset", help="images: mini (bundled), folder:PATH", default="mini"),
+    Option(name="dataset", help="images: mini (bundled), folder:PATH, koniq:PATH …", default="mini"),
     Option(name="images", help="images a cell uses, instead of the profile's number"),
     Option(name="profile", help="how much is run: smoke, standard, paper, purification-study", default="smoke"),
     Option(name="store", help="folder or fsspec URL of the store", default=".iqa-store"),

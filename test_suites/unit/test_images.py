@@ -188,7 +188,7 @@ def test_grey_and_palette_images_become_rgb(mode: str) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "kind"),
-    [("RGBA", "PNG"), ("LA", "PNG"), ("I;16", "PNG"), ("CMYK", "JPEG"), ("F", "TIFF"), ("LAB", "TIFF")],
+    [("RGBA", "PNG"), ("LA", "PNG"), ("I", "TIFF"), ("CMYK", "JPEG"), ("F", "TIFF"), ("LAB", "TIFF")],
 )
 def test_images_that_are_not_8_bit_rgb_or_grey_are_refused(mode: str, kind: str) -> None:
     with pytest.raises(ImageReadError) as caught:
@@ -196,6 +196,21 @@ def test_images_that_are_not_8_bit_rgb_or_grey_are_refused(mode: str, kind: str)
     assert f"mode {mode}" in caught.value.what
     assert caught.value.where.image == "odd"
     assert "convert" in caught.value.fix
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_an_alpha_channel_that_hides_nothing_is_left_out(mode: str) -> None:
+    image = Image.fromarray(random_pixels(6, 8)).convert(mode)
+    assert np.array_equal(read_pixels(encoded(image, "PNG")), np.array(image.convert("RGB")))
+    image.putpixel((3, 2), (*image.getpixel((3, 2))[:-1], 254))
+    with pytest.raises(ImageReadError, match="transparent"):
+        read_pixels(encoded(image, "PNG"))
+
+
+def test_sixteen_bits_of_grey_are_rounded_to_eight() -> None:
+    levels = np.arange(0, 65536, 13, dtype=np.uint16).reshape(1, -1)
+    pixels = read_pixels(encoded(Image.fromarray(levels), "PNG"))
+    assert np.array_equal(pixels, np.round(levels / 257).astype(np.uint8)[..., None].repeat(3, axis=2))
 
 
 def turned(pixels: np.ndarray) -> dict[int, np.ndarray]:

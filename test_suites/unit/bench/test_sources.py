@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import tarfile
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from iqa_robustness.bench import sources
 from iqa_robustness.bench.sources import Clean, ImageTar, Picked, Placebo, Stored, read_image_tar
 from iqa_robustness.datasets.base import Dataset, Item, View, view
 from iqa_robustness.errors import ConfigurationError, CorruptEntryError
@@ -120,18 +123,44 @@ def stored(tmp_path: Path, pixels: np.ndarray) -> Any:
     return Store(tmp_path / "store").put(Key({"stage": "test"}), {"images.tar": tar.close()})
 
 
-def test_stored_images_are_read_in_slices_and_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stored_images_are_read_in_slices_from_a_file_that_is_verified_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pixels = np.random.RandomState(0).randint(0, 256, (4, 9, 11, 3)).astype(np.uint8)
     entry = stored(tmp_path, pixels)
     source = Stored(entry, ["a", "b", "c", "d"])
-    reads: list[str] = []
-    whole = type(entry).read
-    monkeypatch.setattr(type(entry), "read", lambda self, name: reads.append(name) or whole(self, name))
+    opened: list[str] = []
+    whole = type(entry).open
+    monkeypatch.setattr(type(entry), "open", lambda self, name: opened.append(name) or whole(self, name))
     for rows in (range(2), range(2, 4), range(1, 2)):
         assert torch.equal(source.batch(rows), from_uint8(pixels[rows.start : rows.stop]))
-    assert reads == ["images.tar"]
+    assert opened == ["images.tar"]
     assert source.document == {"entry": entry.digest}
     assert len(source) == 4
+
+
+@pytest.mark.parametrize(("kept", "decoded"), [(10**6, 4), (2 * 9 * 11 * 3, 6), (1, 8)])
+def test_as_many_stored_images_stay_decoded_as_memory_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int, decoded: int
+) -> None:
+    pixels = np.random.RandomState(1).randint(0, 256, (4, 9, 11, 3)).astype(np.uint8)
+    source = Stored(stored(tmp_path, pixels), ["a", "b", "c", "d"])
+    names: list[str] = []
+    monkeypatch.setattr(sources, "_KEPT_BYTES", kept)
+    monkeypatch.setattr(sources, "read_pixels", lambda data, name: names.append(name) or read_pixels(data, name=name))
+    for rows in (range(2), range(2), range(1, 4), range(3, 4), range(2)):
+        assert torch.equal(source.batch(rows), from_uint8(pixels[rows.start : rows.stop]))
+    # One more: the first image tells the size.
+    assert len(names) == decoded + 1
+
+
+def test_the_file_is_closed_with_the_source(tmp_path: Path) -> None:
+    source = Stored(stored(tmp_path, np.zeros((1, 4, 4, 3), np.uint8)), ["a"])
+    source.batch(range(1))
+    held = source._file
+    del source
+    gc.collect()
+    assert held.pop_all()._exit_callbacks == deque()  # type: ignore[attr-defined]
 
 
 def test_a_damaged_tar_is_found_before_it_is_decoded(tmp_path: Path) -> None:

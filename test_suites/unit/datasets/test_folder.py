@@ -8,11 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
 from iqa_robustness import datasets
+from iqa_robustness.datasets import files as files_module
 from iqa_robustness.datasets import folder as folder_module
 from iqa_robustness.datasets.base import Item, view
 from iqa_robustness.datasets.folder import Folder
@@ -116,12 +118,19 @@ def test_images_that_no_row_lists_are_counted_and_ignored(root: Path) -> None:
     put(root / "images" / "deep" / "extra.JPG", picture(5))
     (root / "notes.txt").write_text("no image", encoding="utf-8")
     data = Folder(str(root))
-    assert data.unlisted == 2
+    assert [file.name for file in data.unlisted] == ["extra.png", "extra.JPG"]
     assert len(data) == 3
+    with pytest.raises(DatasetError, match=r"2 images have no row in the table, for one 'extra\.png'") as caught:
+        datasets.load(f"folder:{root}@unlisted=error")
+    assert caught.value.where.file == str(root / "extra.png")
 
 
 def test_nothing_unlisted(root: Path) -> None:
-    assert Folder(str(root)).unlisted == 0
+    assert Folder(str(root)).unlisted == ()
+    strict = datasets.load(f"folder:{root}@unlisted=error")
+    assert strict.digest == Folder(str(root)).digest
+    with pytest.raises(ConfigurationError, match="neither ignore nor error"):
+        Folder(str(root), unlisted="warn")
 
 
 def test_constructing_decodes_and_hashes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +138,7 @@ def test_constructing_decodes_and_hashes_nothing(root: Path, monkeypatch: pytest
         raise AssertionError("no file may be opened yet")
 
     with monkeypatch.context() as patch:
-        patch.setattr(folder_module, "read_pixels", refuse)
+        patch.setattr(files_module, "read_pixels", refuse)
         patch.setattr(hashlib, "file_digest", refuse)
         data = Folder(str(root))
         assert len(data.items) == 3
@@ -316,7 +325,7 @@ def test_a_column_names_the_undistorted_pictures(root: Path) -> None:
     assert np.array_equal(data.reference_pixels(0), picture(7))
     assert np.array_equal(data.reference_pixels(1), picture(8, 20, 9))
     assert np.array_equal(data.reference_pixels(2), data.pixels(2))
-    assert data.unlisted == 0
+    assert data.unlisted == ()
 
 
 def test_references_are_part_of_the_digest(root: Path) -> None:
@@ -356,3 +365,50 @@ def test_a_reference_of_another_size_is_refused(root: Path) -> None:
     with pytest.raises(DatasetError, match="12 x 16 pixels, its reference 8 x 8") as caught:
         view(data, size=(8, 8)).references(range(1))
     assert caught.value.where.image == "a"
+
+
+def test_a_parquet_table_reads_as_its_csv_does(root: Path) -> None:
+    before = Folder(str(root)).digest
+    rows = [("a.png", 3.5, "beach"), ("sub/b.v2.png", 4.25, "beach"), ("c.png", 1.0, None)]
+    pd.DataFrame(rows, columns=["file", "mos", "content"]).to_parquet(root / "mos.parquet")
+    assert Folder(str(root)).digest == before, "mos.csv goes before it"
+    (root / "mos.csv").unlink()
+    assert Folder(str(root)).digest == before
+
+
+def test_the_end_of_a_path_is_enough_where_one_file_has_it(root: Path) -> None:
+    put(root / "deep" / "er" / "d.png", picture(5))
+    put(root / "one" / "same.png", picture(6))
+    put(root / "two" / "same.png", picture(7))
+    data = rewrite(root, "file,mos", "er/d.png,1", "two/same.png,2")
+    assert [item.id for item in data.items] == ["er/d", "two/same"]
+    assert np.array_equal(data.pixels(0), picture(5))
+    with pytest.raises(DatasetError, match=r"may be any of one/same\.png, two/same\.png") as caught:
+        rewrite(root, "file,mos", "d.png,1", "same.png,2")
+    assert caught.value.where.line == 3
+    with pytest.raises(DatasetError, match="line 2 again"):
+        rewrite(root, "file,mos", "d.png,1", "deep/er/d.png,1")
+
+
+def test_without_scores_all_images_below_are_taken(root: Path) -> None:
+    (root / "mos.csv").unlink()
+    (root / ".hidden.png").write_bytes(b"")
+    data = datasets.load(f"folder:{root}@scores=none")
+    assert [item.id for item in data.items] == ["a", "images/c", "sub/b.v2"]
+    assert data.mos_kind == "none"
+    assert all(np.isnan(item.mos) for item in data.items)
+    assert data.digest == datasets.load(f"folder:{root}@scores=none").digest
+    with pytest.raises(ConfigurationError, match="neither table nor none"):
+        Folder(str(root), scores="some")
+    put(root / "a.bmp", picture(4))
+    with pytest.raises(DatasetError, match="extension alone"):
+        Folder(str(root), scores="none")
+
+
+def test_without_scores_an_empty_folder_and_a_link_out_are_refused(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError, match="has no image"):
+        Folder(str(tmp_path / "empty"), scores="none")
+    (root / "link.png").symlink_to(put(tmp_path / "outside.png", picture(8)))
+    with pytest.raises(DatasetError, match="leaves the folder"):
+        Folder(str(root), scores="none")
