@@ -88,7 +88,7 @@ def _notes(cells: list[Cell]) -> list[str]:
     """One line for each metric: how many cells, which attacks, and why."""
     lines = []
     for metric in sorted({cell.metric for cell in cells}):
-        named = [cell.attack or "attacks inside a radius" for cell in cells if cell.metric == metric]
+        named = [cell.attack or "the attack inside a radius" for cell in cells if cell.metric == metric]
         count, attacks = len(named), sorted(set(named))
         lines.append(
             f"{count} cell{'s' if count > 1 else ''} not applicable, deselected: {', '.join(attacks)} "

@@ -142,9 +142,9 @@ def sound_rows(cells: Iterable[Outcome]) -> list[SoundRow]:
     ]
 
 
-def is_vacuous(cell: Outcome) -> bool:
-    """Whether the certified delta is above the spread of the clean scores, both shares of the range."""
-    return 100 * measure_of(cell, "cert_rd") > measure_of(cell, "spread")
+def is_vacuous(cell: Outcome, name: str = "cert_rd") -> bool:
+    """Whether a certified delta, a share of the range, is above the spread of the clean scores, per cent of it."""
+    return 100 * measure_of(cell, name) > measure_of(cell, "spread")
 
 
 def notes_of(rows: Sequence[CertifiedRow]) -> dict[str, str]:
@@ -195,7 +195,7 @@ def _number(cell: Outcome, name: str, digits: int, factor: int) -> Number:
     value, low, high = found
     bounds = f"{factor * low:.{digits}f}, {factor * high:.{digits}f}" if None not in (low, high) else ""
     mark = ""
-    if name in ("cert_rd", "cert_rd_familywise") and is_vacuous(cell):
+    if name in ("cert_rd", "cert_rd_familywise") and is_vacuous(cell, name):
         mark = VACUOUS
     if name in ("cert_r", "cert_r_familywise") and cell["certificate"].get("resolution") is not None:
         mark = ELSEWHERE

@@ -82,6 +82,11 @@ def test_a_delta_above_the_spread_of_clean_scores_is_vacuous(delta: float, vacuo
     (row,) = certified_rows([cell])
     assert (VACUOUS in shown(row)["cert_rd"]) is vacuous
     assert row.marks == ({VACUOUS} if vacuous else set())
+    # For all images at once it is wider, and judged by itself.
+    cell["measures"]["cert_rd_familywise"] = [0.31, 0.3, 0.32]
+    (row,) = certified_rows([cell])
+    assert VACUOUS in shown(row)["cert_rd_familywise"]
+    assert (VACUOUS in shown(row)["cert_rd"]) is vacuous
 
 
 def test_a_radius_at_another_resolution_is_marked_and_no_other_number(certified: Any) -> None:
