@@ -32,6 +32,8 @@ from iqa_robustness.training.ranks import Ranks
 # Of the numbers in the files written; raised whenever the recipe changes.
 VERSION = 1
 Row = Mapping[str, float | int]
+# What an order can be told of.
+_LEAST_ORDERED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +94,11 @@ def fit_adversarially(
     teacher = copy.deepcopy(metric).to(device).eval().requires_grad_(False)
     label = _Labels(teacher if recipe.labels == "own" else None, pictures, parts)
     views = {name: Views(pictures, getattr(parts, name), recipe, purpose=name) for name in parts.__dataclass_fields__}
+    if len(views["validation"]) < _LEAST_ORDERED:
+        raise ConfigurationError(
+            f"{len(views['validation'])} views of validation images have no order, at least {_LEAST_ORDERED} are needed",
+            fix="give more images, or more views of each",
+        )
     low, high = label.extremes(views["training"], recipe, device)
     penalty = LabelPenalty(recipe.penalty, low=low, high=high, weight=recipe.penalty_weight, device=device)
     ranks = Ranks.of_launcher()
@@ -129,6 +136,12 @@ def fit_adversarially(
             reporter.at(number + 1, f"loss {value:.4f}, best SROCC {float(learner.best):.4f}")
         if saved is not None and ranks.leads:
             saved.offer(number + 1, learner.state)
+    if int(learner.epoch) < 0:
+        raise ConfigurationError(
+            "after no epoch did the scores of the validation images have an order",
+            where=Where(metric=metric.spec.name),
+            fix="train at a lower learning rate, or on images whose labels differ",
+        )
     network = learner.chosen(half=half)
     scale = calibrated(network, views["training"], label, outermost=recipe.paper)
     summary = report(network, scale, teacher, {k: views[k] for k in ("validation", "test")}, label, recipe)

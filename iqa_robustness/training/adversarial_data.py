@@ -68,7 +68,7 @@ class Views(Dataset[tuple[Tensor, Tensor]]):
     """
 
     def __init__(self, pictures: Pictures, rows: Sequence[int], recipe: AdversarialRecipe, *, purpose: str) -> None:
-        if not (recipe.side or recipe.size or recipe.batch == 1):
+        if not (recipe.side or recipe.size):
             raise ConfigurationError(
                 "images of a batch have one size, and none is given", fix="give a size, a side, or both"
             )
