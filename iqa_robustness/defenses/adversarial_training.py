@@ -21,7 +21,11 @@ from iqa_robustness.streams import Streams
 
 FOLDER = Path(__file__).parent / "bundled"
 # SHA-256 of the bundled files by defense and metric (docs/adversarial-training.md).
-BUNDLED: Mapping[tuple[str, str], str] = MappingProxyType({})
+BUNDLED: Mapping[tuple[str, str], str] = MappingProxyType(
+    {
+        ("at-ssim-4", "compact"): "0f6f32837b19f25f7d805743edcbd42ddb870ea8296bf6cb1e21e3ffb8c723e3",
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)

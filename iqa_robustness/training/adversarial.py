@@ -96,7 +96,7 @@ def fit_adversarially(
     views = {name: Views(pictures, getattr(parts, name), recipe, purpose=name) for name in parts.__dataclass_fields__}
     if len(views["validation"]) < _LEAST_ORDERED:
         raise ConfigurationError(
-            f"{len(views['validation'])} views of validation images have no order, at least {_LEAST_ORDERED} are needed",
+            f"{len(views['validation'])} views of validation images have no order, {_LEAST_ORDERED} are the least",
             fix="give more images, or more views of each",
         )
     low, high = label.extremes(views["training"], recipe, device)

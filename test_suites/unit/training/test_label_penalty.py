@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 from skimage.metrics import structural_similarity
+from torch import nn
 
-from iqa_robustness.errors import IqaRobustnessError, UnknownNameError
+from iqa_robustness.errors import UnknownNameError, WeightsError
 from iqa_robustness.images import from_uint8
+from iqa_robustness.metrics.base import WeightsFile
 from iqa_robustness.metrics.lite0_features import Lite0Features
 from iqa_robustness.training.label_penalty import LabelPenalty
 
@@ -70,14 +72,29 @@ def test_without_a_penalty_labels_are_those_of_clean_images(images: tuple[torch.
     assert torch.equal(LabelPenalty("none", low=0, high=100)(labels, *images), labels)
 
 
-def test_lpips_is_lpips_or_a_named_error(images: tuple[torch.Tensor, torch.Tensor]) -> None:
-    try:
-        penalty = LabelPenalty("lpips", low=0, high=100)
-    except IqaRobustnessError as error:
-        assert "lpips" in str(error)
-        return
-    assert penalty.files
-    assert float(penalty(torch.tensor([50.0, 50.0]), *images).max()) < 50
+def test_lpips_is_that_of_pyiqa_on_vgg_and_nothing_stands_in(
+    images: tuple[torch.Tensor, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Recorded(nn.Module):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.files = (WeightsFile(name=name, sha256="0"),)
+
+        def forward(self, attacked: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+            return (attacked - clean).abs().amax(dim=(1, 2, 3))
+
+    monkeypatch.setattr("iqa_robustness.metrics.pyiqa_distance.PyiqaDistance", Recorded)
+    penalty = LabelPenalty("lpips", low=0, high=100)
+    assert [file.name for file in penalty.files] == ["lpips-vgg"]
+    expected = 50 - 100 * (images[0] - images[1]).abs().amax(dim=(1, 2, 3))
+    assert torch.allclose(penalty(torch.tensor([50.0, 50.0]), *images), expected.clamp(0, 100))
+
+    def absent(_name: str) -> None:
+        raise WeightsError("no lpips here")
+
+    monkeypatch.setattr("iqa_robustness.metrics.pyiqa_distance.PyiqaDistance", absent)
+    with pytest.raises(WeightsError, match="no lpips here"):
+        LabelPenalty("lpips", low=0, high=100)
 
 
 def test_an_unknown_penalty_is_refused() -> None:
