@@ -24,6 +24,7 @@ FOLDER = Path(__file__).parent / "bundled"
 BUNDLED: Mapping[tuple[str, str], str] = MappingProxyType(
     {
         ("at-ssim-4", "compact"): "0f6f32837b19f25f7d805743edcbd42ddb870ea8296bf6cb1e21e3ffb8c723e3",
+        ("at-ssim-8", "compact"): "708c72a53848d1571bf950d45f055bbb2e1e7ce5d42ed32b2619e14e0c2914a9",
     }
 )
 

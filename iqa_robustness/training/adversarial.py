@@ -65,7 +65,7 @@ def fit_adversarially(
     progress: Callable[[int, int], Progress] | None = None,
     log: Callable[[Row], None] | None = None,
 ) -> Trained:
-    """The metric of the epoch that orders the validation images best while it is attacked (with `paper=True`: clean).
+    """The metric of the epoch that orders the validation images best, clean and attacked (with `paper=True`: clean).
 
     Equal arguments give equal bits on one machine type with one CPU thread, also after an interruption: order, views,
     starts and directions are drawn from the numbers of epoch, step and view. Under torch's launcher (`torchrun`) every
@@ -129,7 +129,8 @@ def fit_adversarially(
         value = learner.step(images, label(images, opinions), penalty, number=number, epoch=epoch)
         if place == steps - 1:
             found_here = _validation(learner, views["validation"], label, recipe)
-            learner.keep_best(found_here[recipe.published.selection], epoch)
+            chosen_by = {**found_here, "mean": (found_here["clean"] + found_here["attacked"]) / 2}
+            learner.keep_best(chosen_by[recipe.published.selection], epoch)
             if log is not None and ranks.leads:
                 log({"epoch": epoch + 1, "step": number + 1, "loss": value, **found_here})
         if reporter is not None:

@@ -11,7 +11,7 @@ from iqa_robustness.training.label_penalty import PENALTIES
 LABELS = ("mos", "own")
 # raise, lower: the score. both: one or the other, drawn for each image. error: the difference to the label.
 ADVERSARIES = ("both", "raise", "lower", "error")
-SELECTIONS = ("attacked", "clean")
+SELECTIONS = ("mean", "attacked", "clean")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,7 @@ class AdversarialRecipe:
     side: of the random squares that are shown, in pixels; whole images of `size` where 0.
     learning_rate: Adam's for the heads, `feature_share` of it for everything before; a tenth of it, and a hundredth,
         in the second and the last third.
+    selection: SROCC of the validation images that an epoch is chosen by: attacked, clean, or the mean of the two.
     heads: patterns (fnmatch) of the parameters that count as heads; those after the last convolution where empty.
     """
 
@@ -53,7 +54,7 @@ class AdversarialRecipe:
     learning_rate: float = 1e-3
     feature_share: float = 0.1
     heads: tuple[str, ...] = ()
-    selection: str = "attacked"
+    selection: str = "mean"
     seed: int = 0
     paper: bool = False
 

@@ -240,8 +240,14 @@ def test_the_log_has_a_row_for_every_epoch(blurred: Blurred) -> None:
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert [row["step"] for row in rows] == [5, 10, 15]
     assert all(-1 <= row[name] <= 1 for row in rows for name in ("clean", "attacked"))
-    best = max(range(3), key=lambda place: rows[place]["attacked"])
-    assert found.report["epoch"] == best + 1
+    assert found.report["epoch"] == 1 + max(range(3), key=lambda place: rows[place]["clean"] + rows[place]["attacked"])
+
+
+@pytest.mark.parametrize("selection", ["clean", "attacked"])
+def test_an_epoch_is_chosen_by_what_is_asked_for(blurred: Blurred, selection: str) -> None:
+    rows: list[Row] = []
+    found = fitted(blurred, replace(SHORT, selection=selection, learning_rate=0.05), log=rows.append)
+    assert found.report["epoch"] == 1 + max(range(3), key=lambda place: rows[place][selection])
 
 
 def test_half_precision_is_what_was_measured(blurred: Blurred) -> None:

@@ -22,7 +22,7 @@ def test_defaults_are_the_published_numbers() -> None:
 
 def test_the_adversary_is_after_the_score_and_with_paper_after_the_error() -> None:
     recipe = AdversarialRecipe()
-    assert (recipe.published.adversary, recipe.published.selection) == ("both", "attacked")
+    assert (recipe.published.adversary, recipe.published.selection) == ("both", "mean")
     published = AdversarialRecipe(paper=True).published
     assert (published.adversary, published.selection) == ("error", "clean")
 
