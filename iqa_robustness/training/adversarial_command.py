@@ -21,10 +21,11 @@ from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.metrics.base import Metric
 from iqa_robustness.training.adversarial import VERSION, Row, Trained, fit_adversarially
 from iqa_robustness.training.adversarial_recipe import ADVERSARIES, LABELS, SELECTIONS, AdversarialRecipe
+from iqa_robustness.training.attacked_pairs import refuse_leakage
 from iqa_robustness.training.commit import commit
 from iqa_robustness.training.inner_attack import KINDS
 from iqa_robustness.training.label_penalty import PENALTIES
-from iqa_robustness.training.pictures import load
+from iqa_robustness.training.pictures import Joined, load
 from iqa_robustness.training.progress import Progress
 from iqa_robustness.training.ranks import Ranks
 
@@ -90,6 +91,8 @@ def run(options: argparse.Namespace) -> int:
     chosen = {"weights": options.weights} if options.weights else {}
     metric = metrics.create(options.iqa_metric, **chosen)
     pictures = load(options.iqa_dataset)
+    for part in pictures.parts if isinstance(pictures, Joined) else (pictures,):
+        refuse_leakage(part)
     unfinished = options.output.with_name(f"{options.output.name}.unfinished")
     log = options.output.with_suffix(".csv")
     trained = fit_adversarially(

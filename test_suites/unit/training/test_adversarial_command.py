@@ -164,6 +164,7 @@ def test_two_processes_of_torchs_launcher_share_an_epoch(
         (("--output", "weights.pt"), "no .safetensors"),
         (("--iqa-metric", "psnr"), "CapabilityError"),
         (("--labels", "mos"), "no opinion scores"),
+        (("--iqa-dataset", "mini"), "mini"),
         (("--iqa-defense", "at-lpips-2x"), "at-lpips-2"),
     ],
 )
