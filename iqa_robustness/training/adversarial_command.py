@@ -87,7 +87,8 @@ def run(options: argparse.Namespace) -> int:
     if options.output.suffix != ".safetensors":
         raise ConfigurationError(f"{options.output} is no .safetensors file", fix="give --output FILE.safetensors")
     recipe = recipe_of(options)
-    device = prepared_device(options.device)
+    ranks = Ranks.of_launcher()
+    device = ranks.device(prepared_device(options.device))
     chosen = {"weights": options.weights} if options.weights else {}
     metric = metrics.create(options.iqa_metric, **chosen)
     pictures = load(options.iqa_dataset)
@@ -105,7 +106,7 @@ def run(options: argparse.Namespace) -> int:
         progress=lambda total, first: Progress(label="steps", total=total, start=first),
         log=lambda row: append(row, log),
     )
-    if not Ranks.of_launcher().leads:
+    if not ranks.leads:
         return 0
     facts = facts_of(trained, metric, pictures, recipe, defense=options.iqa_defense, data=options.iqa_dataset)
     write(trained, options.output, facts=facts, half=options.half)

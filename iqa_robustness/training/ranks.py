@@ -22,13 +22,17 @@ class Ranks:
         if int(os.environ.get("WORLD_SIZE", "1")) < 2:
             return cls()
         if not distributed.is_initialized():
-            distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
         return cls(number=distributed.get_rank(), count=distributed.get_world_size())
 
     @property
     def leads(self) -> bool:
         """Whether this process writes files and lines."""
         return self.number == 0
+
+    def device(self, chosen: str) -> str:
+        """Of this process: a GPU of its own where `cuda` was chosen for several."""
+        return f"cuda:{os.environ['LOCAL_RANK']}" if self.count > 1 and chosen == "cuda" else chosen
 
     def wrapped(self, network: nn.Module) -> nn.Module:
         """The network, its gradients averaged over all processes."""
