@@ -23,8 +23,9 @@ FOLDER = Path(__file__).parent / "bundled"
 # SHA-256 of the bundled files by defense and metric (docs/adversarial-training.md).
 BUNDLED: Mapping[tuple[str, str], str] = MappingProxyType(
     {
+        ("at-lite0-4", "compact"): "168537c365497c8b4f6f92b6f1dd85b47e4c1f3c2b815b7e7a326a70754eb649",
         ("at-ssim-4", "compact"): "0f6f32837b19f25f7d805743edcbd42ddb870ea8296bf6cb1e21e3ffb8c723e3",
-        ("at-ssim-8", "compact"): "708c72a53848d1571bf950d45f055bbb2e1e7ce5d42ed32b2619e14e0c2914a9",
+        ("at-ssim-8", "compact"): "7aece0f2f5583fd369faf007ab6fa38b575cef058f5e34164078391ec1d5b17d",
     }
 )
 
