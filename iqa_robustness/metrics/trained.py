@@ -83,13 +83,12 @@ def read_trained(path: Path, *, metric: str, sha256: str = "") -> TrainedWeights
         raise WeightsError(
             f"the weights have sha256 {found}, {sha256} is expected", where=where, fix="reinstall the package"
         )
-    if "facts" in facts:  # one entry, where equal content has to mean equal bytes: several are written in any order
-        facts = json.loads(facts["facts"])
-    if facts.get("metric") != metric:
-        raise WeightsError(
-            f"these are weights of {facts.get('metric', 'an unnamed metric')!r}, not of {metric!r}", where=where
-        )
     try:
+        # One entry where equal content has to mean equal bytes: several are written in any order.
+        facts = {**json.loads(facts["facts"])} if "facts" in facts else facts
+        subject = facts.get("metric", "an unnamed metric")
+        if subject != metric:
+            raise WeightsError(f"these are weights of {subject!r}, not of {metric!r}", where=where)
         low, high = (float(bound) for bound in _plain(facts["score_range"]))
         training: Mapping[str, Any] = _plain(facts["training"])
         version = facts["version"]
