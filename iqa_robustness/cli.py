@@ -58,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     head.set_defaults(run=_deferred("iqa_robustness.training.metric_head", head.prog))
 
+    metric = training.add_parser("metric", add_help=False, help="any network against attacks on it: the at-… defenses")
+    metric.set_defaults(run=_deferred("iqa_robustness.training.adversarial_command", metric.prog))
+
     attack = training.add_parser(
         "attack", add_help=False, help="uap, cumulative-uap or facpa, against a metric; a run finds it in the store"
     )

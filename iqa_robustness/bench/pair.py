@@ -102,7 +102,9 @@ class Pair:
         """What identifies the defended metric in a key; an undefended one is just the metric."""
         if self.defense.kind == "none":
             return {"metric": self.subject.document}
-        return {"metric": self.subject.document, "defense": document_of(self.defense)}
+        document = {"metric": self.subject.document, "defense": document_of(self.defense)}
+        # Which weights a trained defense takes depends on the metric: its own document cannot say.
+        return document | ({"trained": dict(self.guarded.facts)} if self.defense.kind == "training" else {})
 
 
 def _distribution_of(module: str) -> str:

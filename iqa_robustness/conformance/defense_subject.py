@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from iqa_robustness import defenses
+from iqa_robustness import defenses, metrics
 from iqa_robustness.conformance.check import NotApplicable
 from iqa_robustness.conformance.pictures import extremes, photographs
 from iqa_robustness.conformance.targets import reference_for
@@ -82,8 +82,9 @@ class DefenseSubject:
         return Scorer(metric=(defense or self.made()).protect(self.reference_metric()), micro_batch=2)
 
     def reference_metric(self) -> Metric:
-        """The planted metric that is protected."""
-        return reference_for(device=self.device)
+        """The planted metric that is protected; for a defense that is trained weights, a metric that has them."""
+        trained = getattr(self.made(), "trained_metrics", ())
+        return metrics.create(trained[0], device=self.device) if trained else reference_for(device=self.device)
 
     def least(self, defense: Defense) -> int:
         """The smallest side that the defense takes, with room for a window to move in; 0 where it takes any."""

@@ -48,6 +48,66 @@ def _composed(parts: Sequence[DefenseEntry]) -> DefenseEntry:
 registry = Registry("defense", DefenseEntry, "iqa_robustness.defenses", compose=_composed)
 for _entry in (
     DefenseEntry(
+        name="at",
+        target="iqa_robustness.defenses.adversarial_training:AdversarialTraining",
+        summary="adversarial training, any of its variants (weights=FILE, see train metric)",
+        kind="training",
+    ),
+    DefenseEntry(
+        name="at-lite0-2",
+        target="iqa_robustness.defenses.adversarial_training:AtLite02",
+        summary="adversarial training against 2/255, label penalty distance in lite0-features",
+        kind="training",
+    ),
+    DefenseEntry(
+        name="at-lite0-4",
+        target="iqa_robustness.defenses.adversarial_training:AtLite04",
+        summary="adversarial training against 4/255, label penalty distance in lite0-features",
+        kind="training",
+    ),
+    DefenseEntry(
+        name="at-lite0-8",
+        target="iqa_robustness.defenses.adversarial_training:AtLite08",
+        summary="adversarial training against 8/255, label penalty distance in lite0-features",
+        kind="training",
+    ),
+    DefenseEntry(
+        name="at-lpips-2",
+        target="iqa_robustness.defenses.adversarial_training:AtLpips2",
+        summary="adversarial training against 2/255, label penalty LPIPS (weights not included)",
+        kind="training",
+    ),
+    DefenseEntry(
+        name="at-lpips-4",
+        target="iqa_robustness.defenses.adversarial_training:AtLpips4",
+        summary="adversarial training against 4/255, label penalty LPIPS (weights not included)",
+        kind="training",
+    ),
+    DefenseEntry(
+        name="at-lpips-8",
+        target="iqa_robustness.defenses.adversarial_training:AtLpips8",
+        summary="adversarial training against 8/255, label penalty LPIPS (weights not included)",
+        kind="training",
+    ),
+    DefenseEntry(
+        name="at-ssim-2",
+        target="iqa_robustness.defenses.adversarial_training:AtSsim2",
+        summary="adversarial training against 2/255, label penalty 1 - SSIM",
+        kind="training",
+    ),
+    DefenseEntry(
+        name="at-ssim-4",
+        target="iqa_robustness.defenses.adversarial_training:AtSsim4",
+        summary="adversarial training against 4/255, label penalty 1 - SSIM",
+        kind="training",
+    ),
+    DefenseEntry(
+        name="at-ssim-8",
+        target="iqa_robustness.defenses.adversarial_training:AtSsim8",
+        summary="adversarial training against 8/255, label penalty 1 - SSIM",
+        kind="training",
+    ),
+    DefenseEntry(
         name="color-quantization",
         target="iqa_robustness.defenses.purification.color_quantization:ColorQuantization",
         summary="few levels a channel",
@@ -269,7 +329,10 @@ def available(name: str) -> bool:
     """Whether `create(name)` makes a defense that works here: the weights and the library that it needs are present."""
     from iqa_robustness.metrics.weights import available as weights_available
 
-    library = registry.resolve(name).library
+    entry = registry.resolve(name)
+    if entry.kind == "training" and entry.target.startswith(f"{__name__}."):
+        return bool(registry.load(name)().trained_metrics)
+    library = entry.library
     return weights_available(name) and (not library or find_spec(library) is not None)
 
 

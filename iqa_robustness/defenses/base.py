@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -84,6 +84,11 @@ class DefendedMetric(Metric):
             name=metric.spec.name if defense.kind == "none" else f"{metric.spec.name} behind {defense.name}",
             stochastic=metric.spec.stochastic or defense.stochastic,
         )
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What identifies it beside the metric and the defense, as JSON values: what both were trained to together."""
+        return {}
 
     def score(self, images: Tensor, streams: Streams | None, reference: Tensor | None = None) -> Tensor:
         """The undefended metric's scores, with its noise if it has any, against the reference as it is."""

@@ -78,6 +78,12 @@ def _shift(record: Record, before: str, after: str) -> np.ndarray:
     return shifts(record.scores(before), record.scores(after), diam=record.diam)
 
 
+def _own_shift(record: Record) -> np.ndarray:
+    """Of a trained metric, against its own clean scores, in per cent of the range it was given by its training."""
+    low, high = record.meta["defense"]["own_range"]
+    return shifts(record.scores("defended_clean"), record.scores("defended_attacked"), diam=high - low)
+
+
 def _towards_better(record: Record, column: str) -> np.ndarray:
     scores: np.ndarray = record.scores(column) * (1 if record.higher_is_better else -1)
     return scores
@@ -168,6 +174,13 @@ MEASURES: dict[str, MeasureInfo] = {
         title="D_score^(D)",
         unit="% of range",
         compute=mean_of(lambda r: np.abs(_shift(r, "defended_clean", "defended_attacked"))),
+        scenarios=ATTACKED,
+        limits=NOT_NEGATIVE,
+    ),
+    "d_score_own": MeasureInfo(
+        title="D_score on the trained metric's own range",
+        unit="% of own range",
+        compute=mean_of(lambda r: np.abs(_own_shift(r))),
         scenarios=ATTACKED,
         limits=NOT_NEGATIVE,
     ),
@@ -284,16 +297,20 @@ _OF_CLEAN_SCORES = (
     "spread",
     "effect_size",
 )
+_TRAINED_ONLY = ("d_score_own",)
 
 
 def measure(record: Record) -> dict[str, Measurement]:
     """All measures that apply to a record's scenario, by name."""
     scenario = record.meta["cell"]["scenario"]
     form = record.meta["certificate"]["form"] if record.meta["defense"]["kind"] == "certified" else ""
+    trained = "own_range" in record.meta["defense"]
     return {
         name: _measurement(name, info, record)
         for name, info in MEASURES.items()
-        if scenario in info.scenarios and (name not in CERTIFIED or (form and info.form in ("", form)))
+        if scenario in info.scenarios
+        and (name not in CERTIFIED or (form and info.form in ("", form)))
+        and (trained or name not in _TRAINED_ONLY)
     }
 
 

@@ -21,7 +21,7 @@ BUNDLED = Path(__file__).parent / "bundled"
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedWeights:
-    """The content of a file that `iqa-robustness train metric-head` wrote.
+    """The content of a file that `iqa-robustness train metric-head` or `train metric` wrote.
 
     metric: which metric the tensors belong to.
     version: of the metric's numbers; raised whenever they change.
@@ -39,7 +39,7 @@ class TrainedWeights:
 
     def file(self) -> WeightsFile:
         """Name and digest, for a `MetricSpec`."""
-        return WeightsFile(name=self.path.name, sha256=self.sha256, origin="iqa-robustness train metric-head")
+        return WeightsFile(name=self.path.name, sha256=self.sha256, origin="iqa-robustness train")
 
     def load_into(self, module: nn.Module) -> None:
         """Copy the tensors into a module; every name and shape has to fit.
@@ -72,7 +72,7 @@ def read_trained(path: Path, *, metric: str, sha256: str = "") -> TrainedWeights
     try:
         content = path.read_bytes()
         with safe_open(path, framework="pt") as file:
-            facts = file.metadata() or {}
+            facts: Mapping[str, Any] = file.metadata() or {}
         tensors = load(content)
     except (OSError, SafetensorError) as error:
         raise WeightsError(
@@ -83,13 +83,14 @@ def read_trained(path: Path, *, metric: str, sha256: str = "") -> TrainedWeights
         raise WeightsError(
             f"the weights have sha256 {found}, {sha256} is expected", where=where, fix="reinstall the package"
         )
-    if facts.get("metric") != metric:
-        raise WeightsError(
-            f"these are weights of {facts.get('metric', 'an unnamed metric')!r}, not of {metric!r}", where=where
-        )
     try:
-        low, high = (float(bound) for bound in json.loads(facts["score_range"]))
-        training: Mapping[str, Any] = json.loads(facts["training"])
+        # One entry where equal content has to mean equal bytes: several are written in any order.
+        facts = {**json.loads(facts["facts"])} if "facts" in facts else facts
+        subject = facts.get("metric", "an unnamed metric")
+        if subject != metric:
+            raise WeightsError(f"these are weights of {subject!r}, not of {metric!r}", where=where)
+        low, high = (float(bound) for bound in _plain(facts["score_range"]))
+        training: Mapping[str, Any] = _plain(facts["training"])
         version = facts["version"]
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(
@@ -104,3 +105,7 @@ def read_trained(path: Path, *, metric: str, sha256: str = "") -> TrainedWeights
         training=training,
         tensors=tensors,
     )
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value

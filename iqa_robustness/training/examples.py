@@ -109,10 +109,10 @@ def damaged_examples(photographs: Sequence[Photograph], counts: Counts, *, seed:
             reference = _mirrored(_cut(_extended(photograph.pixels, size, scale), size, scale, draw), draw)
             if draw.random() < 0.1:
                 reference = np.repeat(reference.mean(axis=2, keepdims=True).round().astype(np.uint8), 3, axis=2)
-            distorted = _distorted(reference, draw)
-            lost = best - (SLOPE * pseudo_mos(reference, distorted) + OFFSET)
+            damaged = distorted(reference, draw)
+            lost = best - (SLOPE * pseudo_mos(reference, damaged) + OFFSET)
             yield Example(
-                pixels=fit_pixels(distorted, *SMALL) if view == "half" else distorted,
+                pixels=fit_pixels(damaged, *SMALL) if view == "half" else damaged,
                 target=(best if photograph.mos is None else photograph.mos) - lost,
                 content=photograph.content,
                 kind="pseudo" if photograph.mos is None else "lowered",
@@ -154,12 +154,13 @@ def _mirrored(pixels: np.ndarray, draw: Draw) -> np.ndarray:
     return np.ascontiguousarray(pixels[:, ::-1]) if draw.random() < 0.5 else pixels
 
 
-def _distorted(reference: np.ndarray, draw: Draw) -> np.ndarray:
+def distorted(reference: np.ndarray, draw: Draw) -> np.ndarray:
+    """(H, W, 3) uint8 to the same, distorted at random: a tenth is not, a quarter twice."""
     kinds = list(DISTORTIONS.values())
     chance = draw.random()
     if chance < 0.1:
         return reference
-    distorted = kinds[draw.integers(len(kinds))](reference, draw.uniform(0, 4), draw)
+    damaged = kinds[draw.integers(len(kinds))](reference, draw.uniform(0, 4), draw)
     if chance > 0.75:
-        distorted = kinds[draw.integers(len(kinds))](distorted, draw.uniform(0, 3), draw)
-    return distorted
+        damaged = kinds[draw.integers(len(kinds))](damaged, draw.uniform(0, 3), draw)
+    return damaged

@@ -319,7 +319,12 @@ class LocalRunner:
                 "differentiable": pair.subject.probe.differentiable,
                 "full_reference": spec.full_reference,
             },
-            "defense": {"kind": defense.kind, "keeps_geometry": defense.keeps_geometry, **document_of(defense)},
+            "defense": {
+                "kind": defense.kind,
+                "keeps_geometry": defense.keeps_geometry,
+                **document_of(defense),
+                **pair.guarded.facts,
+            },
             "dataset": {
                 "name": cell.dataset,
                 "mos_kind": clean.view.mos_kind,

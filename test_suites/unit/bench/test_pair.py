@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 
-from iqa_robustness import metrics
+from iqa_robustness import defenses, metrics
 from iqa_robustness.bench.pair import Pair, Subject
 from iqa_robustness.defenses.base import DefendedMetric
 from iqa_robustness.defenses.certified.median_smoothing import MedianSmoothing
@@ -250,3 +251,23 @@ def test_a_defense_that_does_not_exist_is_an_error_of_the_names() -> None:
         _ = pair(ROBUST, "flop").defense
     with pytest.raises(ConfigurationError):
         _ = pair("iqa_robustness.bench.cell:Cell", "flip").guarded
+
+
+def test_trained_weights_are_part_of_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which ones are taken depends on the metric and on the user's folder; the defense alone cannot say."""
+    monkeypatch.setenv("IQA_ROBUSTNESS_WEIGHTS", str(tmp_path))
+    name = next(entry.name for entry in defenses.list() if entry.kind == "training" and defenses.available(entry.name))
+    file = f"{name}-compact.safetensors"
+
+    def documented() -> dict[str, Any]:
+        return Pair(Subject("compact", device="cpu"), name, n0=5, n=40).document
+
+    bundled = documented()
+    assert bundled["trained"]["weights"][0][0] == file
+    assert Pair(Subject("compact", device="cpu"), "flip", n0=5, n=40).document.keys() == {"metric", "defense"}
+    content = bytearray((Path(defenses.__file__).parent / "bundled" / file).read_bytes())
+    content[-1] ^= 1
+    (tmp_path / file).write_bytes(bytes(content))
+    changed = documented()
+    assert changed["trained"]["weights"] != bundled["trained"]["weights"]
+    assert (changed["metric"], changed["defense"]) == (bundled["metric"], bundled["defense"])

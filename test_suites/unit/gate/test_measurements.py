@@ -43,6 +43,7 @@ CERTIFIED = {
 }
 OTHERS = {"broken", "broken_p", "same_class", "vote_error"}
 ENCODED = {"survives_jpeg", "survives_resize"}
+TRAINED = {"d_score_own"}
 
 
 def noisy(make_record: MakeRecord, **more: Any) -> Record:
@@ -67,8 +68,8 @@ def test_a_record_has_the_measures_of_its_scenario_and_defense(
     if scenario == "clean":
         assert set(found) == {"q_score", "srocc_clear", "spread", "headroom"}
     else:
-        left_out = set() if kind == "certified" else CERTIFIED
-        assert set(found) == set(MEASURES) - OTHERS - left_out - (set() if scenario == "nonadaptive" else ENCODED)
+        left_out = OTHERS | TRAINED | (set() if kind == "certified" else CERTIFIED)
+        assert set(found) == set(MEASURES) - left_out - (set() if scenario == "nonadaptive" else ENCODED)
     assert all(found[name].name == name and found[name].title == MEASURES[name].title for name in found)
 
 
@@ -109,6 +110,16 @@ def test_estimates_are_those_of_the_measures(higher: bool, make_record: MakeReco
         "headroom": float(((80 - defended) if higher else defended).mean()) / 0.8,
     }
     assert found == pytest.approx(expected)
+
+
+def test_a_trained_metric_is_also_measured_on_its_own_range(make_record: MakeRecord) -> None:
+    record = noisy(make_record, kind="training", score_range=(0.0, 80.0))
+    record.meta["defense"]["own_range"] = [10.0, 170.0]
+    found = measure(record)
+    defended, attacked = record.scores("defended_clean"), record.scores("defended_attacked")
+    assert found["d_score_own"].value == pytest.approx(d_score(defended, attacked, diam=160))
+    assert found["d_score_own"].value == pytest.approx(found["d_score_defended"].value / 2)
+    assert "d_score_own" not in measure(noisy(make_record))
 
 
 def test_the_noise_floor_is_the_d_score_of_clean_images_scored_twice(make_record: MakeRecord) -> None:
@@ -230,7 +241,7 @@ NEED_IMAGES = {"rank_flips", "rank_displacement", "abstain", "cert_share", *ENCO
 
 
 @pytest.mark.parametrize(
-    "name", sorted(name for name in set(MEASURES) - NEED_IMAGES - OTHERS if not name.startswith("srocc_"))
+    "name", sorted(name for name in set(MEASURES) - NEED_IMAGES - OTHERS - TRAINED if not name.startswith("srocc_"))
 )
 def test_means_are_gated_with_any_number_of_images(name: str, make_record: MakeRecord) -> None:
     found = measure(make_record(images=1, contents=1, kind="certified"))[name]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from iqa_robustness.errors import WeightsError
@@ -42,12 +43,24 @@ def test_everything_written_comes_back(write_weights: Write) -> None:
     assert all(found.tensors[name].equal(value) for name, value in tensors().items())
 
 
+def test_facts_in_one_entry_are_the_same_facts(tmp_path: Path) -> None:
+    facts = {"metric": "toy", "version": "3", "score_range": [-1.5, 90.25], "training": {"seed": 4}}
+    path = tmp_path / "one.safetensors"
+    path.write_bytes(save(tensors(), metadata={"facts": json.dumps(facts)}))
+    found = read_trained(path, metric="toy")
+    assert (found.version, found.score_range, found.training) == ("3", (-1.5, 90.25), {"seed": 4})
+    path.write_bytes(save(tensors(), metadata={"facts": json.dumps({**facts, "score_range": None})}))
+    refused(path, match="lacks or garbles")
+    path.write_bytes(save(tensors(), metadata={"facts": "{"}))
+    refused(path, match="lacks or garbles")
+
+
 def test_the_file_names_itself_and_its_digest(write_weights: Write) -> None:
     path = write_weights(tensors(), name="mine.safetensors")
     file = read_trained(path, metric="toy").file()
     assert file.name == "mine.safetensors"
     assert file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert file.origin == "iqa-robustness train metric-head"
+    assert file.origin == "iqa-robustness train"
 
 
 def test_tensors_outlive_the_file(write_weights: Write) -> None:
