@@ -9,6 +9,7 @@ from iqa_robustness.axes import GOALS, SCENARIOS, Axes
 from iqa_robustness.bench.plan import BETWEEN, Selection, Sizes, planned
 from iqa_robustness.bench.profiles import Profile
 from iqa_robustness.errors import ConfigurationError
+from iqa_robustness.gate.thresholds import Match
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,12 @@ class NamedCell:
             scenario=scenario if scenario in SCENARIOS else usual,
             goal=goal,
         )
+
+
+def named_cells(profile: Profile, match: Match) -> list[Axes]:
+    """Every cell that the profile has where a suite or an option names what a rule matches."""
+    axes = ("metric", "defense", "attack", "strength", "scenario")
+    return profile_cells(profile, Selection(**{axis: tuple(match.given.get(axis, ())) for axis in axes}))
 
 
 def profile_cells(profile: Profile, user: Selection) -> list[Axes]:

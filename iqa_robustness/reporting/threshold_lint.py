@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from iqa_robustness.axes import Axes
 from iqa_robustness.gate.measurements import MEASURES
-from iqa_robustness.gate.thresholds import Thresholds
+from iqa_robustness.gate.thresholds import Match, Thresholds
 from iqa_robustness.gate.waivers import SOON
 from iqa_robustness.reporting.threshold_explanation import spoken_match
 
@@ -17,7 +17,9 @@ from iqa_robustness.reporting.threshold_explanation import spoken_match
 class Finding:
     """One thing to mend.
 
-    line: in the file, from 1 on.      kind: `dead`, `overridden`, `unmeasured`, `expired` or `expires soon`.
+    line: in the file, from 1 on.
+    kind: `dead`, `elsewhere` (a rule for what only suites or options name), `overridden`, `unmeasured`, `expired` or
+        `expires soon`.
     text: what it is about.
     """
 
@@ -26,15 +28,22 @@ class Finding:
     text: str
 
 
-def findings(thresholds: Thresholds, cells: Sequence[Axes], *, today: datetime.date) -> list[Finding]:
+def findings(
+    thresholds: Thresholds,
+    cells: Sequence[Axes],
+    *,
+    today: datetime.date,
+    named: Callable[[Match], Sequence[Axes]] = lambda _: (),
+) -> list[Finding]:
     """Everything found, by line.
 
     Args:
         thresholds: the file.
-        cells: what a run would consist of; a rule about none of them is dead.
+        cells: what a run would consist of.
         today: on which waivers hold or have expired.
+        named: the cells there would be if a suite or an option named what a rule does; a rule about none is dead.
     """
-    found = [*_unmeasured(thresholds), *_rules(thresholds, cells), *_waivers(thresholds, today)]
+    found = [*_unmeasured(thresholds), *_rules(thresholds, cells, named), *_waivers(thresholds, today)]
     return sorted(found, key=lambda finding: (finding.line, finding.kind))
 
 
@@ -46,7 +55,9 @@ def _unmeasured(thresholds: Thresholds) -> Iterator[Finding]:
                 yield Finding(line=line, kind="unmeasured", text=f"{name} is never measured in scenario {scenario}")
 
 
-def _rules(thresholds: Thresholds, cells: Sequence[Axes]) -> Iterator[Finding]:
+def _rules(
+    thresholds: Thresholds, cells: Sequence[Axes], named: Callable[[Match], Sequence[Axes]]
+) -> Iterator[Finding]:
     """A rule that covers nothing, or of which nothing is in force anywhere."""
     orders = [thresholds.covering(cell) for cell in cells]
     winners = {winner for order in orders for winner in _in_force(thresholds, order)}
@@ -54,7 +65,10 @@ def _rules(thresholds: Thresholds, cells: Sequence[Axes]) -> Iterator[Finding]:
     for number, rule in enumerate(thresholds.rules):
         line, match = thresholds.lines[("rules", number)], spoken_match(rule.match)
         if number not in covering:
-            yield Finding(line=line, kind="dead", text=f"the rule selects no cell: {match}")
+            if any(rule.match.covers(cell) for cell in named(rule.match)):
+                yield Finding(line=line, kind="elsewhere", text=f"for what only suites or options name: {match}")
+            else:
+                yield Finding(line=line, kind="dead", text=f"the rule selects no cell: {match}")
         elif not any((number, said) in winners for said in _said(thresholds, number)):
             yield Finding(line=line, kind="overridden", text=f"other rules override all of it: {match}")
 

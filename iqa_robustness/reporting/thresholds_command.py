@@ -16,7 +16,7 @@ from iqa_robustness.gate.thresholds import Thresholds
 from iqa_robustness.gate.thresholds_schema import as_text
 from iqa_robustness.reporting.columns import aligned
 from iqa_robustness.reporting.results import is_planted
-from iqa_robustness.reporting.threshold_cells import NamedCell, profile_cells
+from iqa_robustness.reporting.threshold_cells import NamedCell, named_cells, profile_cells
 from iqa_robustness.reporting.threshold_explanation import explained
 from iqa_robustness.reporting.threshold_lint import findings
 from iqa_robustness.reporting.threshold_suggestions import completed, difference, suggestions
@@ -62,15 +62,16 @@ def _lint(options: argparse.Namespace) -> int:
     axes = ("metric", "defense", "attack", "strength")
     user = Selection(**{axis: parsed_patterns(getattr(options, f"iqa_{axis}")) for axis in axes})
     check_selection(user)
-    cells = profile_cells(profile(options.iqa_profile), user)
-    found = findings(thresholds, cells, today=_today())
+    chosen = profile(options.iqa_profile)
+    cells = profile_cells(chosen, user)
+    found = findings(thresholds, cells, today=_today(), named=lambda match: named_cells(chosen, match))
     if found:
         print(aligned([(f"line {one.line}", one.kind, one.text) for one in found], left=3))
     print(
         f"{thresholds.path}: {len(thresholds.rules)} rules, {len(cells)} cells of profile {options.iqa_profile}, "
         f"{len(found)} finding{'' if len(found) == 1 else 's'}"
     )
-    grave = [one for one in found if options.strict or one.kind == "expired"]
+    grave = [one for one in found if one.kind == "expired" or (options.strict and one.kind != "elsewhere")]
     return int(ExitCode.FAIL) if grave else 0
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from iqa_robustness import datasets
 from iqa_robustness.datasets.base import Dataset, Item, MosKind
-from iqa_robustness.datasets.folder import IMAGE_SUFFIXES
+from iqa_robustness.datasets.files import IMAGE_SUFFIXES
 from iqa_robustness.errors import ConfigurationError, DatasetError, Where
 from iqa_robustness.images import read_pixels
 

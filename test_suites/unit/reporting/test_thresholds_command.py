@@ -19,7 +19,7 @@ from iqa_robustness.bench.profiles import profile
 from iqa_robustness.cli import main
 from iqa_robustness.errors import ConfigurationError, ExitCode
 from iqa_robustness.gate.thresholds import Thresholds
-from iqa_robustness.reporting.threshold_cells import NamedCell, profile_cells
+from iqa_robustness.reporting.threshold_cells import NamedCell, named_cells, profile_cells
 from iqa_robustness.reporting.threshold_lint import findings
 from iqa_robustness.reporting.threshold_suggestions import _loosened, completed, suggestions
 from iqa_robustness.store import Key, Record, Store
@@ -151,14 +151,39 @@ def test_the_command_fails_on_what_has_expired_and_strictly_on_everything(
     assert "expired" in capsys.readouterr().out
     file.write_text(FILE.replace("2026-05-31", "2999-01-01"), encoding="utf-8")
     assert main(lint) == 0
-    assert "dead" in capsys.readouterr().out
+    assert "elsewhere" in capsys.readouterr().out
     assert main([*lint, "--strict"]) == ExitCode.FAIL
+    kept = [line for line in file.read_text(encoding="utf-8").splitlines() if "spread: {min: 1}" not in line]
+    file.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    assert main([*lint, "--strict"]) == 0
 
 
 def test_the_thresholds_of_this_repository_have_no_findings() -> None:
     path = Path(__file__).parents[3] / "thresholds.yaml"
     cells = profile_cells(profile("smoke"), Selection())
-    assert findings(Thresholds.load(path), cells, today=TODAY) == []
+    smoke = profile("smoke")
+    found = findings(Thresholds.load(path), cells, today=TODAY, named=lambda match: named_cells(smoke, match))
+    assert {one.kind for one in found} <= {"elsewhere"}
+
+
+def test_a_rule_for_what_a_suite_names_is_not_dead_but_an_impossible_one_is() -> None:
+    smoke = profile("smoke")
+    text = """\
+version: 1
+defaults: {}
+rules:
+  - match: {defense: gaussian-blur, scenario: adaptive}
+    tier: normal
+  - match: {defense: gaussian-blur, scenario: certified}
+    tier: normal
+"""
+    found = findings(
+        thresholds(text),
+        profile_cells(smoke, Selection()),
+        today=TODAY,
+        named=lambda match: named_cells(smoke, match),
+    )
+    assert [(one.line, one.kind) for one in found] == [(4, "elsewhere"), (6, "dead")]
 
 
 # --- suggest --------------------------------------------------------------------------------------------------------
