@@ -110,9 +110,10 @@ def test_every_registered_defense_is_attacked_adaptively(name: str) -> None:
 def test_a_record_of_every_defense_that_runs_names_protocol_scoring_and_sources(tmp_path: Path, name: str) -> None:
     size = (128, 136) if name == "crop" else (32, 40)
     defense = defenses.create(name)
+    trained = {"metric": "compact", "images": 2, "query_images": 1} if defense.kind == "training" else {}
     certified = isinstance(defense, Smoothing)
     # Diffusion models answer for each sample.
-    facts: dict[str, Any] = {"images": 2, "query_images": 1, "n0": 2, "n": 6} if certified else {"images": 3}
+    facts: dict[str, Any] = {"images": 2, "query_images": 1, "n0": 2, "n": 6} if certified else {"images": 3, **trained}
     record = runner_at(tmp_path).record(
         cell(**{"defense": name, "attack": "fgsm", "query_images": 2, "size": size, **facts})
     )
