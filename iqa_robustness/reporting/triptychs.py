@@ -22,12 +22,12 @@ from iqa_robustness.store import Record, Store
 
 MOST = 24
 """Cells of a run that get pictures, the worst verdicts first."""
-BUDGET = 2_000_000
-"""Bytes that all pictures of a page may take as data URIs: with its text, a page of 300 cells stays below 3 MB."""
+BUDGET = 1_500_000
+"""Bytes that all pictures of a page may take as data URIs; with text, a page of 400 cells stays below 3 MB."""
 SIDE = 256
 """Longest side of what is shown, pixels; of a larger image the window that was changed most."""
-# The stored images are lossless; these are for looking at.
-_QUALITY = 75
+# The stored images are lossless; these are for looking at. Amplified noise is what compresses worst.
+_QUALITY, _DIFFERENCE_QUALITY = 75, 40
 
 
 def gallery(cells: Sequence[Outcome], store: Store, *, most: int = MOST, budget: int = BUDGET) -> Gallery:
@@ -83,7 +83,7 @@ def _triptych(cell: Outcome, store: Store, views: Callable[[str, int | None, tup
         image=str(facts["id"]),
         clean=_data_uri(clean),
         adversarial=_data_uri(attacked),
-        difference=_data_uri(difference),
+        difference=_data_uri(difference, quality=_DIFFERENCE_QUALITY),
         factor=factor,
         texts=(
             f"score {spoken(facts['clean'])}, defended {spoken(facts['defended_clean'])}",
@@ -112,7 +112,7 @@ def _window(clean: np.ndarray, attacked: np.ndarray) -> tuple[tuple[slice, slice
     return (slice(top, top + tall), slice(left, left + wide)), named
 
 
-def _data_uri(pixels: np.ndarray) -> str:
+def _data_uri(pixels: np.ndarray, *, quality: int = _QUALITY) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="WEBP", quality=_QUALITY, method=4)
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="WEBP", quality=quality, method=4)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
