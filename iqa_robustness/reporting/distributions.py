@@ -26,15 +26,15 @@ def distribution_of(record: Record) -> dict[str, Any]:
         return {}
     towards_better = 1 if record.higher_is_better else -1
     gains = towards_better * shifts(record.scores("clean"), record.scores("defended_attacked"), diam=record.diam)
-    gains = gains[np.isfinite(gains)]
+    gains = np.round(gains[np.isfinite(gains)], _DIGITS)
     if not len(gains):
         return {}
     low, high = float(gains.min()), float(gains.max())
     counts = np.histogram(gains, bins=BINS, range=(low, high))[0] if high > low else np.array([len(gains)])
     quartiles = np.percentile(gains, [25, 50, 75])
     return {
-        "low": round(low, _DIGITS),
-        "high": round(high, _DIGITS),
+        "low": low,
+        "high": high,
         "counts": [int(count) for count in counts],
         "quartiles": [round(float(quartile), _DIGITS) for quartile in quartiles],
     }
