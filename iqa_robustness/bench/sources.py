@@ -235,6 +235,14 @@ def stored_pixels(entry: Entry) -> list[np.ndarray]:
     return read_image_tar(entry.read("images.tar"))
 
 
+def stored_image(entry: Entry, row: int) -> np.ndarray:
+    """One image of an adversarial stage, (H, W, 3) uint8. Raises CorruptEntryError."""
+    with tarfile.open(fileobj=io.BytesIO(entry.read("images.tar"))) as tar:
+        member = tar.getmembers()[row]
+        file = tar.extractfile(member)
+        return read_pixels(file.read() if file is not None else b"", name=member.name)
+
+
 def read_image_tar(data: bytes) -> list[np.ndarray]:
     """All images of an `ImageTar` in order, (H, W, 3) uint8 each."""
     reader = ImageTarReader(io.BytesIO(data))

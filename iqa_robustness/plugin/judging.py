@@ -18,6 +18,7 @@ from iqa_robustness.gate.verdict import Verdict, judge
 from iqa_robustness.measures import Interval
 from iqa_robustness.plugin.session import RobustnessSession
 from iqa_robustness.reporting.commands import reproduce_command
+from iqa_robustness.reporting.distributions import distribution_of
 from iqa_robustness.store import Record
 
 # Set by the gate, read by `pytest_runtest_makereport`: what the controller needs to know about an item.
@@ -89,7 +90,8 @@ class Gate:
 
     def _report(self, cell: Cell, pair: Pair, record: Record, verdict: Verdict, *, computed: bool) -> None:
         node = self._request.node
-        node.stash[OUTCOME] = outcome(cell, record, verdict, computed=computed)
+        command = reproduce_command(node.nodeid, self._request.config)
+        node.stash[OUTCOME] = {**outcome(cell, record, verdict, computed=computed), "command": command}
         for name, measurement in verdict.measurements.items():
             if measurement.applicable:
                 node.user_properties.append((name, f"{measurement.value:.6g}"))
@@ -103,7 +105,7 @@ class Gate:
                 record,
                 verdict,
                 runner=self._session.runner,
-                command=reproduce_command(node.nodeid, self._request.config),
+                command=command,
                 attachments=self._session.attachments,
             )
 
@@ -123,10 +125,14 @@ def outcome(cell: Cell, record: Record, verdict: Verdict, *, computed: bool) -> 
         "exit_code": int(verdict.exit_code),
         "reasons": [*verdict.reasons],
         "measures": {name: _numbers(m) for name, m in verdict.measurements.items() if m.applicable},
+        "notes": {name: m.note for name, m in verdict.measurements.items() if m.note},
+        "gains": distribution_of(record),
         "mixtures": [_mixture(mixture) for mixture in mixtures(record)],
         "checks": {check.name: [check.status, str(check.bound)] for check in verdict.checks},
         "images": len(record.images),
         "mos_kind": record.meta["dataset"]["mos_kind"],
+        "dataset": {name: record.meta["dataset"][name] for name in ("name", "digest")},
+        "numerics": record.meta["numerics"],
         "protocol": record.meta["protocol"],
         "budget": _budget(record),
         "certificate": _certificate(record),

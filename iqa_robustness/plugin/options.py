@@ -67,7 +67,9 @@ OPTIONS = (
     ),
     Option(name="cell-timeout", help="seconds after which a cell is stopped; 0 for no limit", default="3600"),
     Option(name="seed", help="seed of everything random", default="0"),
-    Option(name="attachments", help="pictures in the Allure report: none, worst, all", default="worst"),
+    Option(
+        name="attachments", help="pictures in Allure and summary.html: none, worst, all (Allure alone)", default="worst"
+    ),
 )
 
 MARKERS = (

@@ -9,6 +9,7 @@ import pytest
 
 from iqa_robustness.errors import ExitCode, IqaRobustnessError
 from iqa_robustness.plugin.session import robustness_session, started
+from iqa_robustness.reporting.commands import reproduce_command
 
 if TYPE_CHECKING:
     from iqa_robustness.gate.worst_case import WorstCase
@@ -135,10 +136,14 @@ def _broken(item: pytest.Item, error: BaseException) -> dict[str, Any]:
         "exit_code": int(code),
         "reasons": [f"{type(error).__name__}: {what}"],
         "measures": {},
+        "notes": {},
+        "gains": {},
         "mixtures": [],
         "checks": {},
         "images": 0,
         "mos_kind": "",
+        "dataset": {},
+        "numerics": {},
         "protocol": {},
         "budget": {},
         "certificate": {},
@@ -147,6 +152,7 @@ def _broken(item: pytest.Item, error: BaseException) -> dict[str, Any]:
         "computed": False,
         "seconds": 0.0,
         "cost": {},
+        "command": reproduce_command(item.nodeid, item.config),
     }
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
+import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -185,6 +187,9 @@ class RobustnessSession:
             "size": " x ".join(str(side) for side in self.profile.size),
             "seed": str(self.sizes.seed),
             "thresholds": self.thresholds.path.name,
+            "thresholds-sha256": hashlib.sha256(self.thresholds.path.read_bytes()).hexdigest(),
+            # As it was given, without what may stand before an @: reports are published.
+            "store": re.sub(r"(?<=://)[^/@]*@", "", self._value("store")),
         }
 
     @cached_property

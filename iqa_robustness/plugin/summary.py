@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +16,9 @@ from iqa_robustness.plugin.outcomes import (
     received_notes,
 )
 from iqa_robustness.plugin.session import RobustnessSession
+
+if TYPE_CHECKING:
+    from iqa_robustness.reporting.gallery import Gallery
 
 _OWN_CODES = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
 _PULSE = 30.0
@@ -86,9 +89,19 @@ class Summary:
                 self.session.facts,
                 self.session.reports,
                 worst_cases=self.outcomes.worst_cases,
+                gallery=self._gallery(),
                 allure_folder=Path(allure_folder) if allure_folder else None,
             )
             self._write_verdict(int(session.exitstatus))
+
+    def _gallery(self) -> Gallery | None:
+        """Pictures of the cells that need a look; None with `--iqa-attachments none`."""
+        if self.session.attachments == "none":
+            return None
+        from iqa_robustness.reporting.triptychs import gallery
+        from iqa_robustness.store import Store
+
+        return gallery([*self.outcomes.cells.values()], Store(self.session.store_url, read_only=True))
 
     def _write_verdict(self, exit_code: int) -> None:
         from iqa_robustness.reporting.verdict_file import Circumstances, write_verdict

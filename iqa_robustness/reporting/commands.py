@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-# Options that change what is computed or judged; others (reports, -n) do not matter for reproducing.
+# Options that change what is computed, judged or collected; others (reports, -n) do not matter for reproducing.
 _RELEVANT = (
     "profile",
     "dataset",
@@ -20,7 +20,12 @@ _RELEVANT = (
     "device",
     "thresholds",
     "ranges",
+    "strengths",
+    "baseline",
     "metric",
+    "defense",
+    "attack",
+    "strength",
     "cell_timeout",
 )
 

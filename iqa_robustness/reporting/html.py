@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from iqa_robustness.gate.measurements import MEASURES
 from iqa_robustness.gate.worst_case import WorstCase
 from iqa_robustness.measures.mixture import MIXES
 from iqa_robustness.reporting.certified import (
@@ -21,7 +22,10 @@ from iqa_robustness.reporting.certified import (
     sound_rows,
 )
 from iqa_robustness.reporting.costs import cost_rows
+from iqa_robustness.reporting.distributions import Scale, bars
 from iqa_robustness.reporting.figures import curve_plot
+from iqa_robustness.reporting.flags import cell_flags, datasets, numerics, run_flags
+from iqa_robustness.reporting.gallery import Gallery
 from iqa_robustness.reporting.mixtures import TRUTHS, mixture_columns, mixture_rows
 from iqa_robustness.reporting.results import (
     LABELS,
@@ -46,23 +50,49 @@ from iqa_robustness.reporting.transfers import transfer_matrices
 
 # D_score at which the heat map's colour is full, per cent of the range.
 _FULL = 60.0
+# Widths of the drawings of gains, and the height of a histogram, units of their view boxes.
+_STRIP, _HISTOGRAM, _HEIGHT = 112.0, 416.0, 48.0
 
 
-def summary_html(cells: Sequence[Outcome], facts: Mapping[str, str], worst_cases: Sequence[WorstCase] = ()) -> str:
-    """The page: counts, metric × defense, heat map, worst cases, survival, gain against budget, every cell."""
+def summary_html(
+    cells: Sequence[Outcome],
+    facts: Mapping[str, str],
+    worst_cases: Sequence[WorstCase] = (),
+    gallery: Gallery | None = None,
+) -> str:
+    """The page: what limits the run, metric × defense, heat map, verdicts, protocols, measures, curves, every cell.
+
+    Equal outcomes give equal bytes.
+
+    Args:
+        cells: outcomes of the run.
+        facts: what a reader needs to place the numbers.
+        worst_cases: over the attacks of the run.
+        gallery: pictures of some cells; None for a page without any.
+    """
     environment = Environment(
-        loader=PackageLoader("iqa_robustness.reporting"), autoescape=True, undefined=StrictUndefined
+        loader=PackageLoader("iqa_robustness.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"number": _number, "interval": _interval, "effect": effect_of, "measured": number_of}
-    environment.filters |= {"noise": spoken_noise, "shares": spoken_shares}
-    judged = [cell for cell in cells if not is_control(cell)]
+    environment.filters |= {"noise": spoken_noise, "shares": spoken_shares, "bars": _bars}
+    judged = ordered([cell for cell in cells if not is_control(cell)])
+    controls = ordered([cell for cell in cells if is_control(cell)])
+    pairs = pair_rows(judged)
+    unknown = frozenset((pair.metric, pair.defense) for pair in pairs if pair.nonadaptive_only)
     mixtures = mixture_rows(judged)
     return environment.get_template("summary.html.j2").render(
         facts=facts,
-        counts=counted(judged),
+        numerics=numerics(cells),
+        datasets=datasets(cells),
         spoken=spoken_counts(counted(judged)),
         labels=LABELS,
-        pairs=pair_rows(judged),
+        units={name: info.unit for name, info in MEASURES.items()},
+        flags=run_flags(judged, pairs),
+        pairs=pairs,
         heat=heat_map(judged),
         adaptive=adaptive_rows(judged),
         certified=_certified(judged),
@@ -72,10 +102,27 @@ def summary_html(cells: Sequence[Outcome], facts: Mapping[str, str], worst_cases
         costs=cost_rows(judged),
         transfers=transfer_matrices(judged),
         mixtures={"rows": mixtures, "columns": mixture_columns(mixtures), "truths": TRUTHS, "mixes": MIXES},
-        cells=[{**cell, "label": label(cell)} for cell in ordered(judged)],
-        controls=[{**cell, "label": label(cell)} for cell in ordered([c for c in cells if is_control(c)])],
-        pseudo=any(cell["mos_kind"] == "pseudo" for cell in judged),
+        cells=[_shown(cell, unknown) for cell in judged],
+        controls=[_shown(cell, unknown) for cell in controls],
+        anchors={cell["name"]: f"cell-{number}" for number, cell in enumerate([*judged, *controls], start=1)},
+        choices=_choices(judged),
+        scale=Scale.over((cell["gains"] for cell in judged), width=_STRIP),
+        gallery=gallery or Gallery(),
     )
+
+
+def _shown(cell: Outcome, nonadaptive_only: frozenset[tuple[str, str]]) -> dict[str, Any]:
+    """An outcome with what the page says beside it."""
+    shown = {"label": label(cell), "flags": cell_flags(cell, nonadaptive_only)}
+    return {"command": "", **cell, **shown, "scale": Scale.over([cell["gains"]], width=_HISTOGRAM)}
+
+
+def _choices(cells: Sequence[Outcome]) -> dict[str, list[tuple[str, str]]]:
+    """By axis, what the verdicts can be filtered by: value and text."""
+    axes = ("metric", "defense", "attack", "scenario")
+    found = {axis: sorted({str(cell[axis]) for cell in cells} - {""}) for axis in axes}
+    verdicts = [(name, LABELS[name]) for name in counted(cells)]
+    return {"verdict": verdicts, **{axis: [(name, name) for name in names] for axis, names in found.items()}}
 
 
 def heat_map(cells: Sequence[Outcome]) -> dict[str, Any]:
@@ -83,7 +130,7 @@ def heat_map(cells: Sequence[Outcome]) -> dict[str, Any]:
 
     Returns:
         `columns`: (attack, strength); `rows`: metric, defense, scenario and, for each column, None or a dict with
-        `value`, `label` and `share` (0 … 1, of the colour).
+        `name`, `value`, `label`, `bad` (neither green nor declared) and `share` (0 … 1, of the colour).
     """
     attacked = [cell for cell in cells if "d_score" in cell["measures"] and cell["goal"] == "raise"]
     attacked = [cell for cell in attacked if not cell["source"]]
@@ -145,8 +192,13 @@ def _curves(cells: Sequence[Outcome]) -> list[dict[str, str]]:
 def _place(cell: Outcome | None) -> dict[str, Any] | None:
     if cell is None:
         return None
-    value = measure_of(cell, "d_score")
-    return {"value": value, "label": label(cell), "share": min(value / _FULL, 1.0)}
+    value, name = measure_of(cell, "d_score"), label(cell)
+    bad = name not in ("pass", "weakness", "informing")
+    return {"name": cell["name"], "value": value, "label": name, "bad": bad, "share": min(value / _FULL, 1.0)}
+
+
+def _bars(gains: Mapping[str, Any], scale: Scale) -> str:
+    return bars(gains, scale, height=_HEIGHT)
 
 
 def _number(value: float | None, digits: int = 1) -> str:

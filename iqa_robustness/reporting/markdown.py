@@ -51,6 +51,8 @@ _MARKS = {
     "informing": "📊",
 }
 _LISTED = 20
+LIMIT = 1_000_000
+"""Bytes that the text may have; `$GITHUB_STEP_SUMMARY` refuses more than 1 MiB, of all steps' texts."""
 
 
 def summary_markdown(cells: Sequence[Outcome], facts: Mapping[str, str], worst_cases: Sequence[WorstCase] = ()) -> str:
@@ -129,7 +131,16 @@ def summary_markdown(cells: Sequence[Outcome], facts: Mapping[str, str], worst_c
         reasons = sorted({cell["weakness"] for cell in declared})
         lines += ["", f"## Known weaknesses ({len(declared)} cells)", "", *(f"- {reason}" for reason in reasons)]
     lines += ["", "; ".join(f"{name} {text}" for name, text in facts.items()), ""]
-    return "\n".join(lines)
+    return _within("\n".join(lines))
+
+
+def _within(text: str, limit: int = LIMIT) -> str:
+    """The text, cut after a line where it would be too long."""
+    if len(text.encode()) <= limit:
+        return text
+    end = "\n\nShortened: the rest is in summary.html.\n"
+    whole = text.encode()[: limit - len(end)].decode(errors="ignore")
+    return whole[: whole.rindex("\n")] + end
 
 
 def _certified(rows: Sequence[CertifiedRow], sound: Sequence[SoundRow]) -> list[str]:

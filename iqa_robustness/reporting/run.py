@@ -9,6 +9,7 @@ from pathlib import Path
 
 from iqa_robustness import __version__
 from iqa_robustness.gate.worst_case import WorstCase
+from iqa_robustness.reporting.gallery import Gallery
 from iqa_robustness.reporting.html import summary_html
 from iqa_robustness.reporting.markdown import summary_markdown
 from iqa_robustness.reporting.results import Outcome, results_table
@@ -20,6 +21,7 @@ def write_reports(
     folder: Path,
     *,
     worst_cases: Sequence[WorstCase] = (),
+    gallery: Gallery | None = None,
     allure_folder: Path | None = None,
 ) -> list[Path]:
     """Write everything; returns the paths a person may open.
@@ -29,13 +31,14 @@ def write_reports(
         facts: what a reader needs to place the numbers; versions and machine are added.
         folder: where the summaries go; made if it does not exist.
         worst_cases: over the attacks of the run.
+        gallery: pictures for the page; None for none anywhere.
         allure_folder: results of allure-pytest, completed by environment and categories.
     """
     facts = {**facts, **_versions()}
     folder.mkdir(parents=True, exist_ok=True)
     markdown, html, table = (folder / name for name in ("summary.md", "summary.html", "results.parquet"))
     markdown.write_text(summary_markdown(cells, facts, worst_cases), encoding="utf-8")
-    html.write_text(summary_html(cells, facts, worst_cases), encoding="utf-8")
+    html.write_text(summary_html(cells, facts, worst_cases, gallery), encoding="utf-8")
     results_table(cells, worst_cases).to_parquet(table, index=False)
     if allure_folder is not None and allure_folder.is_dir():
         from iqa_robustness.reporting.allure import write_categories, write_environment

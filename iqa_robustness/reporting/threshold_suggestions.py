@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -120,7 +121,7 @@ def _tighter(reached: Iterable[_Reached], side: str, margin: float) -> float | N
 def _loosened(value: float, side: str, margin: float) -> float:
     """The value made worse by the margin, rounded to two digits away from better."""
     looser = value + margin * abs(value) * (1 if side == "max" else -1)
-    if looser == 0:
+    if abs(looser) < sys.float_info.min:  # of subnormal numbers, which no measure is, there is no second digit
         return 0.0
     unit = 10.0 ** (math.floor(math.log10(abs(looser))) - _DIGITS + 1)
     # A hundredth of the last digit forgives what floating point adds to a round number.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import shlex
@@ -90,6 +91,8 @@ def test_attachments_can_be_left_out_or_complete(project: Any, choice: str, expe
     (result,) = results(project)
     names = [a["name"] for a in result["attachments"]]
     assert [name for name in names if name not in ("record.csv", "meta.json", "run this cell again")] == expected
+    page = (project.path / "reports" / "summary.html").read_text()
+    assert page.count("data:image/webp") == (0 if choice == "none" else 3)
 
 
 def test_the_attached_command_runs_that_cell_alone(run: Any) -> None:
@@ -144,8 +147,14 @@ def test_the_summaries_name_metric_defense_and_reason(run: Any) -> None:
     assert "`nonadaptive:own:Fragile/none/ifgsm/strong`: fail: D_score" in markdown
     page = (run.path / "reports" / "summary.html").read_text()
     assert "nonadaptive:own:Fragile/none/ifgsm/strong" in page
-    assert "http://" not in page
-    assert "https://" not in page
+    assert "://" not in page
+    assert page.count("data:image/webp") == 3 * 4
+    assert "No pictures" not in page
+    assert page.count('<svg class="histogram"') == 4
+    assert "pytest &#39;test_gate.py::test_gate[own:Fragile/none/ifgsm/strong]&#39; " in page
+    digest = hashlib.sha256((run.path / "thresholds.yaml").read_bytes()).hexdigest()
+    assert digest in page
+    assert "<dt>store</dt><dd>.iqa-store</dd>" in page
 
 
 def test_the_terminal_table_shows_the_worst_attack_of_each_pair(project: Any) -> None:

@@ -33,10 +33,14 @@ def outcome() -> Any:
                 "srocc_clear": [0.8, 0.7, 0.9],
                 "srocc_adv": [0.5, None, None],
             },
+            "notes": {},
+            "gains": {"low": d_score - 4.0, "high": d_score + 4.0, "counts": [1, 0, 3, 2], "quartiles": [d_score] * 3},
             "mixtures": [],
             "checks": {"d_score": ["pass", "at most 20"]},
             "images": 50,
             "mos_kind": "human",
+            "dataset": {"name": "mini", "digest": "cd" * 32},
+            "numerics": {"device": "cpu", "dtype": "float32", "torch": "2.7.1", "micro_batch": 4},
             "protocol": {"scoring": "one-shot", "attack": "direct"},
             "sources": {},
             "certificate": {},
@@ -46,6 +50,7 @@ def outcome() -> Any:
             "seconds": 1.5,
             "cost": {},
             "outcome": "passed",
+            "command": f"pytest 'test_gate.py::test_gate[{cell_id}]'",
             **changes,
         }
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from iqa_robustness.axes import GOALS, SCENARIOS
@@ -219,6 +219,7 @@ def test_the_file_keeps_its_text_and_says_what_was_suggested(make_record: MakeRe
     assert len(thresholds(bare).rules) == 1
 
 
+@example(value=5e-324, side="min", margin=0.0)
 @given(value=st.floats(-1e4, 1e4), side=st.sampled_from(["min", "max"]), margin=st.floats(0, 0.9))
 def test_a_margin_only_loosens_and_by_no_more_than_it_and_a_digit(value: float, side: str, margin: float) -> None:
     looser, sign = _loosened(value, side, margin), 1 if side == "max" else -1
