@@ -23,8 +23,10 @@ FOLDER = Path(__file__).parent / "bundled"
 # SHA-256 of the bundled files by defense and metric (docs/adversarial-training.md).
 BUNDLED: Mapping[tuple[str, str], str] = MappingProxyType(
     {
+        ("at-lite0-2", "compact"): "4addf70cad45c5fb85709bff9cf410a91e07a09d00f9e47ef34097e491d1038e",
         ("at-lite0-4", "compact"): "168537c365497c8b4f6f92b6f1dd85b47e4c1f3c2b815b7e7a326a70754eb649",
         ("at-lite0-8", "compact"): "0627fc58aa27c3415d8c89a06ee72ed4f32d76807e8b964e3f9bc0107acc80ec",
+        ("at-ssim-2", "compact"): "18cff950db985770a1bf2b26e793598d49828528be81cac15bda1494862fbc03",
         ("at-ssim-4", "compact"): "0f6f32837b19f25f7d805743edcbd42ddb870ea8296bf6cb1e21e3ffb8c723e3",
         ("at-ssim-8", "compact"): "7aece0f2f5583fd369faf007ab6fa38b575cef058f5e34164078391ec1d5b17d",
     }
