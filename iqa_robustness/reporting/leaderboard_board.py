@@ -146,13 +146,10 @@ def board_of(records: Iterable[Record], *, dataset: str = "") -> Board:
         found |= {(task, name): record for name, record in conditions[best].items()}
     left_out["older version of a defense"] += old
     left_out["other conditions than most have, or computed twice"] += len(usable) - len(found)
-    present = {name for _, name in found}
     contestants = {names[_identity(r)]: _contestant(r, names[_identity(r)]) for r in found.values()}
     return Board(
         dataset=chosen,
-        contestants=tuple(
-            contestants[name] for name in sorted(present, key=lambda n: (contestants[n].kind != "none", n))
-        ),
+        contestants=tuple(sorted(contestants.values(), key=lambda one: (one.kind != "none", one.name))),
         records=found,
         left_out={reason: count for reason, count in sorted(left_out.items()) if count},
     )
