@@ -103,8 +103,8 @@ def ranking_table(found: Ranking) -> Table:
     unranked = ", ".join(f"{name} (lacks {count} of {found.tasks})" for name, count in found.unranked.items())
     difference = (
         f"Mean ranks over {test.contents} contents that are closer than {test.difference:.2f} do not differ "
-        f"(Friedman's test: p = {test.p:.2g}; Nemenyi's critical difference at 95 % for all pairs together, Demšar 2006): "
-        "such defenses share a letter. A dot differs from all others."
+        f"(Friedman's test: p = {test.p:.2g}; Nemenyi's critical difference at 95 % for all pairs together, Demšar "
+        "2006): such defenses share a letter. A dot differs from all others."
     )
     return Table(
         name=f"ranking-{found.scenario}",

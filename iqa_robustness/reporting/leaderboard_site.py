@@ -157,7 +157,13 @@ def _bars(board: Board) -> list[Bars]:
                     quality=quality.mean if quality else math.nan,
                 )
             )
-    return bars
+    return sorted(bars, key=_by_harm)
+
+
+def _by_harm(one: Bars) -> tuple[bool, float, float, str]:
+    """As the table of defenses is sorted."""
+    adaptive, plain = (math.inf if i is None else i.value for i in (one.adaptive, one.nonadaptive))
+    return one.name != "none", adaptive, plain, one.name
 
 
 def _inline(svg: bytes, number: int) -> str:
