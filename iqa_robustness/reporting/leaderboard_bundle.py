@@ -16,8 +16,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from iqa_robustness import attacks, defenses
 from iqa_robustness.errors import BundleError, IqaRobustnessError, Where
 from iqa_robustness.gate.baseline import stored_records
+from iqa_robustness.registry import Registry
 from iqa_robustness.reporting.results import is_planted
 from iqa_robustness.store import SCHEMA_VERSION, Entry, Key, Record, Store
 
@@ -247,6 +249,9 @@ def _check_subject(short: str, record: Record) -> None:
     """A record's labels are what its key is about: else a table would print one defense's numbers beside another."""
     meta, document = record.meta, record.meta["key_document"]
     cell, target = meta["cell"], document["target"]
+    for axis in ("metric", "defense", "attack", "strength"):
+        if cell[axis]:
+            _check_name(axis, cell[axis])
     defended = target.get("defense")
     named = {name: meta["defense"][name] for name in ("class", "version", "fields")}
     attack = document["attack"] and {name: meta["attack"][name] for name in ("class", "version", "fields")}
@@ -266,9 +271,18 @@ def _check_subject(short: str, record: Record) -> None:
     for what, (said, keyed) in pairs.items():
         if said != keyed:
             raise BundleError(f"record {short} names another {what} than its key: {said!r}, not {keyed!r}")
-    for axis in ("metric", "defense", "attack", "strength"):
-        if cell[axis]:
-            _check_name(axis, cell[axis])
+    if (meta["defense"]["kind"] == "none") != (cell["defense"] == "none"):
+        raise BundleError(f"record {short} calls the defense {cell['defense']!r}, and its key has another")
+    _check_class(short, defenses.registry, cell["defense"], meta["defense"]["class"])
+    if cell["attack"]:
+        _check_class(short, attacks.registry, cell["attack"], meta["attack"]["class"])
+
+
+def _check_class(short: str, registry: Registry[Any], name: str, stated: str) -> None:
+    """A name of this package stands for its own class; what a user's names stand for only they can say."""
+    target = registry.resolve(name).target if name in registry else ""
+    if target.startswith("iqa_robustness.") and target.replace(":", ".") != stated:
+        raise BundleError(f"record {short} calls {stated} {name!r}, which is {target}")
 
 
 def _check_name(what: str, name: Any) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -121,5 +121,7 @@ def _named(axes: Any, names: Sequence[str]) -> None:
 
 def _saved(figure: Figure, file_format: str) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=file_format, metadata={"Date": None} if file_format == "svg" else None)
+    # Ids are random without a salt: equal records are to make equal pages.
+    with rc_context({"svg.hashsalt": "iqa-robustness"}):
+        figure.savefig(buffer, format=file_format, metadata={"Date": None} if file_format == "svg" else None)
     return buffer.getvalue()

@@ -124,6 +124,9 @@ def leaderboard_html(board: Board, tables: Sequence[Table], pictures: Sequence[P
         loader=PackageLoader("iqa_robustness.reporting"), autoescape=True, undefined=StrictUndefined
     )
     records = [*board.records.values()]
+    counted = sum(len(board.of(one.name, scenario)) for one in board.contestants for scenario in SCENARIOS)
+    alone = {"cells that fewer than half of the defenses have": len(records) - counted}
+    left_out = {**board.left_out, **{reason: count for reason, count in alone.items() if count}}
     return environment.get_template("leaderboard.html.j2").render(
         board=board,
         facts={
@@ -133,7 +136,7 @@ def leaderboard_html(board: Board, tables: Sequence[Table], pictures: Sequence[P
             "records": str(len(records)),
             "computed with": ", ".join(sorted({_numerics(record.meta.get("numerics", {})) for record in records})),
             "submitted by": ", ".join(sorted({str(r.volatile.get("submitter", "")) for r in records} - {""})) or "–",
-            "left out": "; ".join(f"{count} of {reason}" for reason, count in board.left_out.items()) or "nothing",
+            "left out": "; ".join(f"{count} of {reason}" for reason, count in left_out.items()) or "nothing",
         },
         tables=tables,
         pictures=[

@@ -61,8 +61,9 @@ def purification_table(board: Board) -> Table:
         title="Defenses",
         about=_AGGREGATION
         + "Time: milliseconds an image that the defense adds, on the machine that computed the scores. Q_score: SSIM + "
-        "PSNR/40 of x and P(x'), where pixels correspond; without a defense, of x and x'. Adaptive: the worst, image by "
-        "image, of an attack on the defended metric, the images made without knowing the defense, and a black-box attack.",
+        "PSNR/40 of x and P(x'), where pixels correspond; without a defense, of x and x'. Adaptive: the worst, image "
+        "by image, of an attack on the defended metric, the images made without knowing the defense, and a black-box "
+        "attack.",
     )
 
 

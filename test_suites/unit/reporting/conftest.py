@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from iqa_robustness import attacks, defenses
+from iqa_robustness.registry import Registry
 from iqa_robustness.store import Key, Record
 
 
@@ -127,6 +129,10 @@ def sound(outcome: Any) -> Any:
     return make
 
 
+def class_of(registry: Registry[Any], name: str) -> str:
+    return str(registry.resolve(name).target).replace(":", ".") if name in registry else f"elsewhere.{name}"
+
+
 @pytest.fixture(scope="session")
 def stored(make_record: Callable[..., Record], make_cell: Callable[..., Any]) -> Callable[..., Record]:
     """A record as a store has it: 24 images of 12 contents, moved by `d_score` on average, half of them by less.
@@ -162,8 +168,11 @@ def stored(make_record: Callable[..., Record], make_cell: Callable[..., Any]) ->
         axes = {"metric": metric, "defense": defense, "scenario": scenario, "goal": goal, "dataset": dataset}
         if scenario != "clean":
             axes |= {"attack": attack, "strength": strength}
-        made: dict[str, Any] = {"class": f"defenses.{defense}", "version": version, "fields": fields or {}}
-        of_attack = None if scenario == "clean" else {"class": f"attacks.{attack}", "version": 1, "fields": {}}
+        made: dict[str, Any] = {"class": class_of(defenses.registry, defense), "version": version}
+        made["fields"] = fields or {}
+        of_attack: dict[str, Any] | None = None
+        if scenario != "clean":
+            of_attack = {"class": class_of(attacks.registry, attack), "version": 1, "fields": {}}
         range_ = {"score_range": record.meta["metric"]["score_range"], "higher_is_better": record.higher_is_better}
         numerics = {"device": "cpu", "dtype": "float32", "micro_batch": 4, "torch": "2.13.0"}
         document: dict[str, Any] = {

@@ -117,7 +117,10 @@ def test_presets_differ_in_plain_parameters(stored: Any) -> None:
         ]
     )
     ((family, members),) = presets_of(board).items()
-    assert (family, [one.fields["quality"] for one in members]) == ("defenses.jpeg", [30, 80])
+    assert (family, [one.fields["quality"] for one in members]) == (
+        "iqa_robustness.defenses.purification.jpeg.JPEG",
+        [30, 80],
+    )
     assert varied_parameter(members) == "quality"
 
 
