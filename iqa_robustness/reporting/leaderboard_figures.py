@@ -91,7 +91,7 @@ def preset_figure(
         curves: by scenario, (value, D_score) by ascending value.
         file_format: as matplotlib takes it.
     """
-    figure, axes = _figure(width=5.2, height=3.2)
+    figure, axes = _figure(width=7.4, height=3.6)
     for scenario, points in curves.items():
         values = np.array([interval.value for _, interval in points])
         bounds = np.array([[interval.low, interval.high] for _, interval in points])

@@ -81,7 +81,7 @@ def pictures_of(board: Board) -> list[Picture]:
     found = []
     bars = _bars(board)
     if bars:
-        caption = "D_score under adaptive (hatched) and non-adaptive attacks, coloured by Q_score; bars of error: 95 %"
+        caption = "D_score under adaptive (hatched) and non-adaptive attacks, coloured by Q_score; error bars: 95 %"
         found.append(Picture(name="adaptive-against-nonadaptive", caption=caption, svg=bars_figure(bars)))
     for number, (family, members) in enumerate(presets_of(board).items()):
         parameter = varied_parameter(members)

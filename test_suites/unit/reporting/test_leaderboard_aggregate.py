@@ -94,6 +94,16 @@ def test_orders_are_averaged_and_left_out_by_content(stored: Any) -> None:
     assert found.interval.high - found.interval.low < single.interval.high - single.interval.low
 
 
+def test_many_contents_are_left_out_in_groups(stored: Any) -> None:
+    scores = np.linspace(20, 80, 240) + 15 * np.random.RandomState(0).randn(240)
+    record = stored(defended_attacked=scores, images=240, content=[f"photo-{n}" for n in range(240)])
+    found = aggregated("srocc_adv", {task(): record})
+    assert found is not None
+    assert found.interval.clusters == 240
+    alone = measure(record)["srocc_adv"].interval
+    assert found.interval.high - found.interval.low == pytest.approx(alone.high - alone.low, rel=0.3)
+
+
 def test_formulas_opinions_never_count(stored: Any) -> None:
     record = stored(mos_kind="pseudo")
     for name in ("srocc_clear", "srocc_adv"):
