@@ -64,7 +64,8 @@ def by_metric_table(board: Board, scenario: str) -> Table:
         rows.append(row)
     ranked = [metric for metric in board.metrics if any(row[metric] is not None for row in rows)]
     for metric in ranked:
-        having = [row for row in rows if row[metric] is not None]
+        every = {task for task in board.tasks[scenario] if task.metric == metric}
+        having = [row for row in rows if row[metric] is not None and every <= {*board.of(row["defense"], scenario)}]
         for row, rank in zip(having, rankdata([row[metric] for row in having]), strict=True):
             row[f"{metric} rank"] = f"{rank:g}"
             row.setdefault("ranks", []).append(float(rank))
@@ -83,7 +84,8 @@ def by_metric_table(board: Board, scenario: str) -> Table:
         columns=tuple(columns),
         rows=tuple(rows),
         about="Per cent of the range. The mean is that of the table of defenses; the median is over all cells of all "
-        "metrics. Ranks are given on each metric, 1 for the least shift, and averaged over metrics.",
+        "metrics. Ranks are given on each metric, 1 for the least shift, to those with all of its cells, and averaged "
+        "over metrics.",
     )
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from iqa_robustness.gate.validity import invalid_reasons
+from iqa_robustness.reporting.certified import ELSEWHERE, NOTES, VACUOUS
 from iqa_robustness.reporting.costs import added
-from iqa_robustness.reporting.leaderboard_aggregate import WITH_OPINIONS, aggregated
+from iqa_robustness.reporting.leaderboard_aggregate import WITH_OPINIONS, aggregated, value_of
 from iqa_robustness.reporting.leaderboard_board import Board, Contestant, Task
 from iqa_robustness.reporting.leaderboard_table import NOT_APPLICABLE, Column, Table
 from iqa_robustness.store import Record
@@ -75,6 +76,7 @@ def training_table(board: Board) -> Table:
         name="adversarial-training",
         title="Adversarial training",
         about=_AGGREGATION + "The metric has other weights; nothing is done to the images.",
+        purifies=False,
     )
 
 
@@ -133,11 +135,13 @@ def metric_table(board: Board) -> Table:
     )
 
 
-def _defended(board: Board, kinds: Sequence[str], *, name: str, title: str, about: str) -> Table:
+def _defended(board: Board, kinds: Sequence[str], *, name: str, title: str, about: str, purifies: bool = True) -> Table:
+    """Of defenses of some kinds; time and Q_score are those of a purification."""
     members = [one for one in board.contestants if one.kind in kinds]
     members = [one for one in members if any(board.of(one.name, s) for s in ("nonadaptive", "adaptive"))]
-    parts = (("nonadaptive", "non-adaptive", (_SROCC_CLEAR, *_ATTACKED)), ("adaptive", "adaptive", _ATTACKED))
-    return _table(board, members, name=name, title=title, about=about, parts=parts, timed=True)
+    measures = tuple(measure for measure in _ATTACKED if purifies or measure[0] != "q_score")
+    parts = (("nonadaptive", "non-adaptive", (_SROCC_CLEAR, *measures)), ("adaptive", "adaptive", measures))
+    return _table(board, members, name=name, title=title, about=about, parts=parts, timed=purifies)
 
 
 def _table(
@@ -168,12 +172,12 @@ def _table(
             row[f"{scenario}_cells"] = len(records)
             if records and board.lacking(one.name, scenario):
                 marks += _LACKS_MARK
-            if any(invalid_reasons(record) for record in records.values()):
-                marks += _INVALID_MARK
+            marks += "".join(_marks(record) for record in records.values())
         row["defense"] += "".join(f" {mark}" for mark in sorted(set(marks)))
         notes |= {*marks}
         rows.append(row)
     meanings = {PSEUDO_MARK: PSEUDO, _LACKS_MARK: _LACKS, _INVALID_MARK: _INVALID}
+    meanings |= {mark: f"{mark} {text}" for mark, text in NOTES.items()}
     notes |= {PSEUDO_MARK} if board.pseudo else set()
     return Table(
         name=name,
@@ -183,6 +187,14 @@ def _table(
         about=about,
         notes=tuple(meanings[mark] for mark in sorted(notes)) if rows else (),
     )
+
+
+def _marks(record: Record) -> str:
+    """What limits the meaning of a record's numbers."""
+    marks = _INVALID_MARK if invalid_reasons(record) else ""
+    if "certificate" in record.meta and record.meta["certificate"].get("resolution") is not None:
+        marks += ELSEWHERE
+    return marks + (VACUOUS if 100 * value_of("cert_rd", record) > value_of("spread", record) else "")
 
 
 def _key(scenario: str, measure: str, parts: Sequence[tuple[str, str, Sequence[_Measure]]]) -> str:

@@ -45,12 +45,15 @@ def test_a_metric_that_dominates_the_mean_dominates_no_rank(stored: Any) -> None
     assert flip["c"] == pytest.approx(300)
 
 
-def test_who_lacks_a_metric_has_no_mean_rank(league: Any, stored: Any) -> None:
+def test_who_lacks_cells_has_no_rank(league: Any, stored: Any) -> None:
     board = board_of([*league({"none": 30, "flip": 10}), stored("crop", 5.0)])
     crop = next(row for row in by_metric_table(board, "nonadaptive").rows if row["defense"] == "crop")
     assert crop["lite0"] is None
     assert crop["mean_rank"] is None
-    assert crop["compact rank"] == "1"
+    assert crop["compact"] == pytest.approx(5)
+    assert "compact rank" not in crop
+    flip = next(row for row in by_metric_table(board, "nonadaptive").rows if row["defense"] == "flip")
+    assert flip["compact rank"] == "1"
 
 
 def test_equal_shifts_share_their_rank(league: Any) -> None:

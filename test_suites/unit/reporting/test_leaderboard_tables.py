@@ -106,6 +106,8 @@ def test_kinds_have_tables_of_their_own(league: Any) -> None:
     ]
     board = board_of(records)
     assert [one["defense"] for one in purification_table(board).rows] == ["none", "flip"]
+    trained_keys = {column.key for column in training_table(board).columns}
+    assert not trained_keys & {"milliseconds", "nonadaptive_q_score", "adaptive_q_score"}
     (trained,) = training_table(board).rows
     assert (trained["defense"], trained["nonadaptive_d_score"].mean) == ("at-ssim", pytest.approx(45))
     (certified,) = certified_table(board).rows
@@ -127,6 +129,14 @@ def test_certified_defenses_are_ordered_by_radius_and_have_the_paper_s_numbers(s
     expected = measure(records[0])
     for name in ("cert_rd", "cert_r_familywise", "d_score_defended", "srocc_adv", "srocc_clear"):
         assert narrow[name].mean == pytest.approx(expected[name].value), name
+
+
+def test_certificates_of_no_use_and_of_another_resolution_are_marked(stored: Any) -> None:
+    facts: dict[str, Any] = {"kind": "certified", "scenario": "certified"}
+    wide = stored("ms", attacked_upper=np.linspace(20, 80, 24) + 90, **facts)
+    table = certified_table(board_of([wide, stored("ddrs", form="classification", resolution=256, **facts)]))
+    assert {one["defense"] for one in table.rows} == {"ms †", "ddrs ‡"}
+    assert [note[:9] for note in table.notes] == ["† vacuous", "‡ certifi"]
 
 
 def test_without_such_defenses_a_table_has_no_row(league: Any) -> None:
