@@ -88,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
             "what defenses make of images that are truly bad",
         ),
         ("compare", "iqa_robustness.reporting.compare_command", "two versions of a metric, by their runs' stores"),
+        (
+            "leaderboard",
+            "iqa_robustness.reporting.leaderboard_command",
+            "defenses ranked from stored records: build the pages, pack and admit records",
+        ),
         ("store", "iqa_robustness.reporting.store_command", "export what later runs are compared with"),
         (
             "thresholds",

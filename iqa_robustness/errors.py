@@ -130,6 +130,10 @@ class VerdictFileError(ConfigurationError):
     """A run's verdict.json cannot be read, or is not what the run wrote."""
 
 
+class BundleError(ConfigurationError):
+    """A bundle of records is not what it says, holds something else, or contradicts the store."""
+
+
 class CapabilityError(ConfigurationError):
     """An attack needs something its target does not offer (a gradient, for one)."""
 

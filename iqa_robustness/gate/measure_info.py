@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from iqa_robustness.measures import Interval, mean_interval
+from iqa_robustness.measures import Interval, mean_interval, statistic_interval
 from iqa_robustness.store import Record
 
 ATTACKED = ("nonadaptive", "adaptive", "certified", "transfer")
@@ -34,6 +34,43 @@ class MeasureInfo:
     form: str = ""
 
 
-def mean_of(values: Callable[[Record], np.ndarray]) -> Callable[[Record], Interval]:
+@dataclass(frozen=True)
+class MeanOf:
+    """The mean over images of a record's numbers.
+
+    values: (N,) one number an image, NaN where it has none.
+    """
+
+    values: Callable[[Record], np.ndarray]
+
+    def __call__(self, record: Record) -> Interval:
+        """With its interval over contents."""
+        return mean_interval(self.values(record), record.contents)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankOf:
+    """A number about the order of a record's images, by one score and by another.
+
+    statistic: of two arrays of one length.      first, second: (N,) the scores.
+    correlation: it lies in [−1, 1].
+    """
+
+    statistic: Callable[[np.ndarray, np.ndarray], float]
+    first: Callable[[Record], np.ndarray]
+    second: Callable[[Record], np.ndarray]
+    correlation: bool
+
+    def of_rows(self, record: Record) -> Callable[[np.ndarray], float]:
+        """The number for some of the images, by their positions."""
+        a, b = self.first(record), self.second(record)
+        return lambda rows: self.statistic(a[rows], b[rows])
+
+    def __call__(self, record: Record) -> Interval:
+        """With its interval over contents."""
+        return statistic_interval(self.of_rows(record), record.contents, correlation=self.correlation)
+
+
+def mean_of(values: Callable[[Record], np.ndarray]) -> MeanOf:
     """The mean over images of a record's (N,) numbers."""
-    return lambda record: mean_interval(values(record), record.contents)
+    return MeanOf(values)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from iqa_robustness.gate.certified import CERTIFIED
-from iqa_robustness.gate.measure_info import ATTACKED, NOT_NEGATIVE, SHARE, MeasureInfo, mean_of
+from iqa_robustness.gate.measure_info import ATTACKED, NOT_NEGATIVE, SHARE, MeasureInfo, RankOf, mean_of
 from iqa_robustness.gate.mixtures import mixed
 from iqa_robustness.measures import (
     Interval,
@@ -66,12 +66,8 @@ def _rank(
     second: Callable[[Record], np.ndarray],
     *,
     correlation: bool,
-) -> Callable[[Record], Interval]:
-    def compute(record: Record) -> Interval:
-        a, b = first(record), second(record)
-        return statistic_interval(lambda rows: statistic(a[rows], b[rows]), record.contents, correlation=correlation)
-
-    return compute
+) -> RankOf:
+    return RankOf(statistic=statistic, first=first, second=second, correlation=correlation)
 
 
 def _shift(record: Record, before: str, after: str) -> np.ndarray:

@@ -18,22 +18,29 @@ from iqa_robustness.measures.disparity import d_score, d_score_excess, effect_si
 from iqa_robustness.measures.displacement import rank_displacement
 from iqa_robustness.measures.intervals import Interval, mean_interval, statistic_interval
 from iqa_robustness.measures.mixture import mixture_interval, mixture_srocc
+from iqa_robustness.measures.purification_study import relative_gains, study_qualities
 from iqa_robustness.measures.quality import q_score, q_values
+from iqa_robustness.measures.r_score import r_score, r_values
+from iqa_robustness.measures.ranking import CriticalDifference, RankInterval, bootstrap_ranks, critical_difference
 from iqa_robustness.measures.survival import survivals, survives_encode
 
 __all__ = [
+    "CriticalDifference",
     "HeldOut",
     "Interval",
+    "RankInterval",
     "Roc",
     "auc",
     "auc_interval",
     "biases",
+    "bootstrap_ranks",
     "certified_delta",
     "certified_radii",
     "certified_radius",
     "certified_width",
     "clopper_pearson_bounds",
     "clopper_pearson_lower",
+    "critical_difference",
     "d_score",
     "d_score_excess",
     "effect_size",
@@ -49,11 +56,15 @@ __all__ = [
     "percentile_ranks",
     "q_score",
     "q_values",
+    "r_score",
+    "r_values",
     "rank_displacement",
     "rank_flips",
+    "relative_gains",
     "roc",
     "srocc",
     "statistic_interval",
+    "study_qualities",
     "survivals",
     "survives_encode",
     "threshold_at",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from iqa_robustness.reporting.results import Outcome, measure_of
@@ -69,7 +69,7 @@ def cost_rows(cells: Iterable[Outcome]) -> list[CostRow]:
                 undefended=statistics.fmean(bare[how] for how in common),
                 defended=statistics.fmean(found[how] for how in common),
                 cells=len(common),
-                added=_added(cost, alone),
+                added=added(cost, alone),
                 forward=cost.get("forward", {}).get("milliseconds"),
                 memory=max((facts["mebibytes"] for facts in cost.values() if "mebibytes" in facts), default=None),
             )
@@ -77,7 +77,8 @@ def cost_rows(cells: Iterable[Outcome]) -> list[CostRow]:
     return sorted(rows, key=lambda row: (row.metric, *_rank(row), row.defense))
 
 
-def _added(cost: dict[str, dict[str, float]], alone: dict[str, dict[str, float]]) -> float | None:
+def added(cost: Mapping[str, Mapping[str, float]], alone: Mapping[str, Mapping[str, float]]) -> float | None:
+    """Milliseconds an image that a defense adds, by what its cells and the undefended metric's cost; see `CostRow`."""
     if "purify" in cost:
         return cost["purify"]["milliseconds"]
     if "forward" in cost and "forward" in alone:

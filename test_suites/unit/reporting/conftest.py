@@ -1,10 +1,17 @@
-"""Outcomes of cells as a worker sends them, made by hand."""
+"""Outcomes of cells as a worker sends them, and records with all that a store's own have, made by hand."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
+
+from iqa_robustness import attacks, defenses
+from iqa_robustness.registry import Registry
+from iqa_robustness.store import Key, Record
 
 
 @pytest.fixture
@@ -123,5 +130,101 @@ def sound(outcome: Any) -> Any:
             "broken_p": [p, p, p],
         }
         return cell
+
+    return make
+
+
+def class_of(registry: Registry[Any], name: str) -> str:
+    return str(registry.resolve(name).target).replace(":", ".") if name in registry else f"elsewhere.{name}"
+
+
+@pytest.fixture(scope="session")
+def stored(make_record: Callable[..., Record], make_cell: Callable[..., Any]) -> Callable[..., Record]:
+    """A record as a store has it: 24 images of 12 contents, moved by `d_score` on average, half of them by less.
+
+    Keyword arguments: axes of the cell, parameters of the defense, and facts below; others go to `make_record`.
+    """
+
+    def make(
+        defense: str = "flip",
+        d_score: float = 10.0,
+        *,
+        metric: str = "compact",
+        attack: str = "ifgsm",
+        strength: str = "medium",
+        scenario: str = "nonadaptive",
+        goal: str = "raise",
+        kind: str = "",
+        fields: dict[str, Any] | None = None,
+        version: int = 1,
+        mos_kind: str = "human",
+        dataset: str = "koniq:/photos",
+        digest: str = "d0",
+        images: int = 24,
+        doublings: int = 0,
+        volatile: dict[str, Any] | None = None,
+        **columns: Any,
+    ) -> Record:
+        kind = kind or ("none" if defense == "none" else "purification")
+        clean = np.linspace(20, 80, images)
+        moved = clean + d_score * np.where(np.arange(images) % 12 % 2, 1.2, 0.8)
+        known = {"defended_attacked": moved, "attacked": moved, "images": images, "contents": 12, **columns}
+        record = make_record(kind=kind, scenario=scenario, goal=goal, dataset=dataset, **known)
+        axes = {"metric": metric, "defense": defense, "scenario": scenario, "goal": goal, "dataset": dataset}
+        if scenario != "clean":
+            axes |= {"attack": attack, "strength": strength}
+        made: dict[str, Any] = {"class": class_of(defenses.registry, defense), "version": version}
+        made["fields"] = fields or {}
+        of_attack: dict[str, Any] | None = None
+        if scenario != "clean":
+            of_attack = {"class": class_of(attacks.registry, attack), "version": 1, "fields": {}}
+        range_ = {"score_range": record.meta["metric"]["score_range"], "higher_is_better": record.higher_is_better}
+        numerics = {"device": "cpu", "dtype": "float32", "micro_batch": 4, "torch": "2.13.0"}
+        document: dict[str, Any] = {
+            "stage": "cell",
+            "scenario": scenario,
+            "goal": goal,
+            "seed": 0,
+            "attack": of_attack,
+            "target": {"metric": {"name": metric, **range_}},
+            "images": digest,
+            "numerics": numerics,
+            "doublings": doublings,
+        }
+        if of_attack:
+            document["strength"] = strength
+        if kind != "none":
+            document["target"]["defense"] = made
+        meta = {
+            **record.meta,
+            "cell": make_cell(**axes, images=images, doublings=doublings).document,
+            "metric": {**record.meta["metric"], "name": metric, "version": "1"},
+            "defense": {"kind": kind, **made},
+            "dataset": {"name": dataset, "mos_kind": mos_kind, "digest": digest, "has_references": False},
+            "numerics": numerics,
+            "key_document": document,
+            "key": Key(document).digest,
+        }
+        if of_attack and "attack" in meta:
+            meta["attack"] = {**meta["attack"], **of_attack}
+        return replace(record, meta=meta, volatile=volatile or {})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def league(stored: Callable[..., Record]) -> Callable[..., list[Record]]:
+    """Records of several defenses under the same attacks: by name, D_score of ifgsm at two strengths on two metrics.
+
+    The second metric is moved three times as far, the strong attack twice as far.
+    """
+
+    def make(d_scores: dict[str, float], **facts: Any) -> list[Record]:
+        return [
+            stored(defense, d_score * far * strong, metric=metric, strength=strength, **facts)
+            for defense, d_score in d_scores.items()
+            for metric, far in (("compact", 1), ("lite0", 3))
+            for strength, strong in (("medium", 1), ("strong", 2))
+        ]
 
     return make
