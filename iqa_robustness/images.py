@@ -53,7 +53,8 @@ def quantize(images: Tensor) -> Tensor:
 
 def same_bits(first: Tensor, second: Tensor) -> bool:
     """Whether two images in batches of one shape hold the same bits; in words of 64 where they are laid out so."""
-    if first.is_contiguous() and second.is_contiguous() and first.numel() % 2 == 0:
+    parts = (first, second)
+    if all(part.is_contiguous() and not part.storage_offset() % 2 and not part.numel() % 2 for part in parts):
         first, second = first.view(-1).view(torch.int64), second.view(-1).view(torch.int64)
     return torch.equal(first, second)
 

@@ -74,7 +74,8 @@ class Leaves(Dataset):
     def pixels(self, index: int) -> np.ndarray:
         """(384, 512, 3) uint8 RGB of one picture, painted now."""
         seed = seed_of("leaves", str(index)) % 2**32
-        picture = _painted(seed)
+        # What a picture depends on is said, so that a kept one is never taken for another.
+        picture = _painted(seed, size=(HEIGHT, WIDTH), shapes=_SHAPES)
         level = index % _LEVELS
         if level == 0:
             return picture.copy()
@@ -82,8 +83,9 @@ class Leaves(Dataset):
 
 
 @lru_cache(maxsize=PICTURES)
-def _painted(seed: int) -> np.ndarray:
+def _painted(seed: int, *, size: tuple[int, int] = (HEIGHT, WIDTH), shapes: int = _SHAPES) -> np.ndarray:
     """One undistorted picture: a ground, and shapes on it, the later ones in front."""
+    height, width = size
     # RandomState and not Generator: NumPy promises that its streams never change.
     random = np.random.RandomState(seed)
 
@@ -97,11 +99,11 @@ def _painted(seed: int) -> np.ndarray:
         return mixed
 
     brightness, contrast, chroma = (int(drawn(*bounds)) for bounds in ((30, 225), (30, 100), (0, 40)))
-    picture = np.empty((HEIGHT, WIDTH, 3), np.int32)
+    picture = np.empty((height, width, 3), np.int32)
     picture[:] = colour()
-    rows, columns = np.ogrid[:HEIGHT, :WIDTH]
-    for _ in range(_SHAPES):
-        radius, top, left = _radius(int(drawn(1, 2**16 - 1))), int(drawn(0, HEIGHT - 1)), int(drawn(0, WIDTH - 1))
+    rows, columns = np.ogrid[:height, :width]
+    for _ in range(shapes):
+        radius, top, left = _radius(int(drawn(1, 2**16 - 1))), int(drawn(0, height - 1)), int(drawn(0, width - 1))
         place = (slice(max(top - radius, 0), top + radius + 1), slice(max(left - radius, 0), left + radius + 1))
         down, across = rows[place[0]] - top, columns[:, place[1]] - left
         diamond = int(drawn(0, 3)) == 0

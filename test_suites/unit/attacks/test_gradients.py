@@ -35,3 +35,9 @@ def test_batches_are_the_same_where_every_value_is(shape: tuple[int, ...]) -> No
 def test_another_layout_of_the_same_values_is_the_same() -> None:
     images = torch.rand(2, 3, 4, 6, generator=torch.Generator().manual_seed(0))
     assert same_bits(images, images.to(memory_format=torch.channels_last))
+
+
+def test_a_slice_that_begins_in_the_middle_of_a_word_is_compared_too() -> None:
+    images = torch.rand(3, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    assert same_bits(images[1:], images[1:].clone())
+    assert not same_bits(images[1:], images[:2])

@@ -86,3 +86,13 @@ def test_it_has_what_photographs_have_edges_smooth_parts_and_falling_spectra(pic
         bands = [power[(frequency > low) & (frequency <= 2 * low)].mean() for low in (0.01, 0.02, 0.04, 0.08, 0.16)]
         assert bands == sorted(bands, reverse=True)
         assert bands[0] > 30 * bands[-1]
+
+
+def test_a_picture_of_fewer_shapes_is_not_taken_for_one_that_was_painted_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = leaves.Leaves().pixels(0)
+    monkeypatch.setattr(leaves, "_SHAPES", 3)
+    assert not np.array_equal(leaves.Leaves().pixels(0), whole)
+    monkeypatch.undo()
+    assert np.array_equal(leaves.Leaves().pixels(0), whole)
