@@ -29,8 +29,9 @@ test: $(READY) ## unit and conformance tests, and a small slice of the robustnes
 	$(BIN)/pytest test_suites/robustness -n $(WORKERS) --iqa-metric=compact --iqa-defense=none,flip \
 		--iqa-attack=ifgsm --iqa-strength=medium --iqa-store=reports/test-store --iqa-reports=reports/test
 
-test-slow: $(READY) ## the tests that `make test` leaves out
+test-slow: $(READY) ## the tests that `make test` leaves out, and properties on new examples
 	$(BIN)/pytest test_suites/unit test_suites/conformance -n $(WORKERS) -m slow --durations=10
+	HYPOTHESIS_PROFILE=explore $(BIN)/pytest test_suites/unit test_suites/conformance -n $(WORKERS) -m "hypothesis and not slow"
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +14,11 @@ from hypothesis import settings
 from iqa_robustness.bench.cell import Cell
 from iqa_robustness.store import Record
 
-# Properties are about values; how long an example takes depends on what else the machine does.
-settings.register_profile("iqa", deadline=None)
-settings.load_profile("iqa")
+# Properties are about values; how long an example takes depends on what else the machine does. Every change is judged
+# on the same examples; `make test-slow` looks for new ones.
+settings.register_profile("iqa", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "iqa"))
 
 
 @pytest.fixture(scope="session")

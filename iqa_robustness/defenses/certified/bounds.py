@@ -127,4 +127,6 @@ def _interpolated(ordered: Tensor, percentile: float) -> Tensor:
     place = (ordered.shape[1] - 1) * percentile
     below = math.floor(place)
     share = place - below
-    return ordered[:, below] * (1 - share) + ordered[:, math.ceil(place)] * share
+    low, high = ordered[:, below], ordered[:, math.ceil(place)]
+    # Rounding must not carry it past the two places.
+    return (low * (1 - share) + high * share).clamp(low, high)

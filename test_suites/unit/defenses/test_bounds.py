@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
@@ -24,6 +24,8 @@ def ranks_by_the_beta_law(n: int, sigma: float, epsilon: float, alpha: float) ->
     return (below[-1] if below else None), (above[0] if above else None)
 
 
+@example(draws=np.full((1, 4), -1e-45, np.float32), sigma=1.0, ratio=0.0, alpha=0.25)
+@example(draws=np.full((1, 4), 1e-45, np.float32), sigma=1.0, ratio=0.0, alpha=0.25)
 @given(
     draws=hnp.arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 60)), elements=st.floats(-9, 9, width=32)),
     sigma=st.floats(0.05, 1),
