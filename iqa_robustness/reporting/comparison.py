@@ -177,7 +177,10 @@ def _bounds(shown: Sequence[float], digits: int) -> str:
 
 def _conclusions(comparison: Comparison) -> list[str]:
     counts = ", ".join(f"{comparison.count(outcome)} {outcome}" for outcome in ("won", "lost", "undecided"))
-    lines = [f"{len(comparison.pairings)} cells in both: HEAD has {counts} (shifts on BASE's range, paired by image)"]
+    count = len(comparison.pairings)
+    lines = [
+        f"{count} cell{'' if count == 1 else 's'} in both: HEAD has {counts} (shifts on BASE's range, paired by image)"
+    ]
     for names, where in ((comparison.only_base, "BASE"), (comparison.only_head, "HEAD")):
         if names:
             lines.append(
