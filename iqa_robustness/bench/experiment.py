@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -60,11 +61,11 @@ def experiment_of(options: argparse.Namespace) -> Experiment:
 
 
 def parsed_size(text: str) -> tuple[int, int]:
-    """`384x512` to (384, 512)."""
-    rows, _, columns = text.partition("x")
-    if not (rows.isdigit() and columns.isdigit() and int(rows) and int(columns)):
+    """`384x512` (or with ×) to (384, 512)."""
+    found = re.fullmatch(r"([1-9]\d*)[x×]([1-9]\d*)", text)
+    if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no HEIGHTxWIDTH in pixels, for one 384x512")
-    return int(rows), int(columns)
+    return int(found[1]), int(found[2])
 
 
 class _Lines:

@@ -32,15 +32,6 @@ class Made:
     error: IqaRobustnessError | None = None
 
 
-def shard_of(cells: Sequence[Cell], shard: str) -> list[Cell]:
-    """Every n-th cell from the i-th on, of cells by name, for `i/n`. Raises ConfigurationError."""
-    first, slash, count = shard.partition("/")
-    numbers = (first.isdecimal(), bool(slash), count.isdecimal())
-    if not all(numbers) or not 1 <= int(first) <= int(count):
-        raise ConfigurationError(f"{shard!r} is no shard", fix="write i/n with 1 ≤ i ≤ n, for one 2/4")
-    return sorted(cells, key=lambda cell: cell.name)[int(first) - 1 :: int(count)]
-
-
 def made(runner: LocalRunner, cells: Sequence[Cell]) -> Iterator[Made]:
     """The images of each cell, computed where the store lacks them; a cell that cannot be does not stop the others."""
     for cell in cells:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.stats import binomtest
 
-from iqa_robustness.gate.measure_info import ATTACKED, NOT_NEGATIVE, SHARE, MeasureInfo, mean_of
+from iqa_robustness.gate.measure_info import ATTACKED, NOT_NEGATIVE, SHARE, MeanOf, MeasureInfo
 from iqa_robustness.measures import (
     Interval,
     certified_delta,
@@ -105,7 +105,7 @@ CERTIFIED: dict[str, MeasureInfo] = {
     "cert_rd": MeasureInfo(
         title="Cert.RD (certified delta, lower is better)",
         unit="share of range",
-        compute=mean_of(_delta),
+        compute=MeanOf(_delta),
         scenarios=ATTACKED,
         limits=NOT_NEGATIVE,
         form="median",
@@ -113,7 +113,7 @@ CERTIFIED: dict[str, MeasureInfo] = {
     "cert_rd_familywise": MeasureInfo(
         title="Cert.RD, all images at once (lower is better)",
         unit="share of range",
-        compute=mean_of(lambda record: _delta(record, "_familywise")),
+        compute=MeanOf(lambda record: _delta(record, "_familywise")),
         scenarios=ATTACKED,
         limits=NOT_NEGATIVE,
         form="median",
@@ -121,7 +121,7 @@ CERTIFIED: dict[str, MeasureInfo] = {
     "cert_width": MeasureInfo(
         title="Cert.RD as width ÷ diam (lower is better)",
         unit="share of range",
-        compute=mean_of(_width),
+        compute=MeanOf(_width),
         scenarios=ATTACKED,
         limits=NOT_NEGATIVE,
         form="median",
@@ -129,14 +129,14 @@ CERTIFIED: dict[str, MeasureInfo] = {
     "cert_r": MeasureInfo(
         title="Cert.R (higher is better)",
         unit="l2, units of 1",
-        compute=mean_of(lambda record: record.scores("radius")),
+        compute=MeanOf(lambda record: record.scores("radius")),
         scenarios=ATTACKED,
         limits=NOT_NEGATIVE,
     ),
     "cert_r_familywise": MeasureInfo(
         title="Cert.R, all images at once (higher is better)",
         unit="l2, units of 1",
-        compute=mean_of(lambda record: record.scores("radius_familywise")),
+        compute=MeanOf(lambda record: record.scores("radius_familywise")),
         scenarios=ATTACKED,
         limits=NOT_NEGATIVE,
     ),
@@ -150,7 +150,7 @@ CERTIFIED: dict[str, MeasureInfo] = {
     "abstain": MeasureInfo(
         title="Abstentions",
         unit="share",
-        compute=mean_of(lambda record: record.images["abstained"].to_numpy(np.float64)),
+        compute=MeanOf(lambda record: record.images["abstained"].to_numpy(np.float64)),
         scenarios=ATTACKED,
         limits=SHARE,
     ),
@@ -165,7 +165,7 @@ CERTIFIED: dict[str, MeasureInfo] = {
     "sampling_error": MeasureInfo(
         title="Sampling error of the smoothed score",
         unit="% of range",
-        compute=mean_of(_sampling_error),
+        compute=MeanOf(_sampling_error),
         scenarios=_EVERYWHERE,
         limits=NOT_NEGATIVE,
         form="median",
@@ -173,7 +173,7 @@ CERTIFIED: dict[str, MeasureInfo] = {
     "vote_error": MeasureInfo(
         title="Sampling error of the class's votes",
         unit="% of votes",
-        compute=mean_of(_vote_error),
+        compute=MeanOf(_vote_error),
         scenarios=_EVERYWHERE,
         limits=NOT_NEGATIVE,
         form="classification",

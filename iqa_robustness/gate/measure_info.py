@@ -69,8 +69,3 @@ class RankOf:
     def __call__(self, record: Record) -> Interval:
         """With its interval over contents."""
         return statistic_interval(self.of_rows(record), record.contents, correlation=self.correlation)
-
-
-def mean_of(values: Callable[[Record], np.ndarray]) -> MeanOf:
-    """The mean over images of a record's (N,) numbers."""
-    return MeanOf(values)

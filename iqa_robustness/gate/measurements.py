@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from iqa_robustness.gate.certified import CERTIFIED
-from iqa_robustness.gate.measure_info import ATTACKED, NOT_NEGATIVE, SHARE, MeasureInfo, RankOf, mean_of
+from iqa_robustness.gate.measure_info import ATTACKED, NOT_NEGATIVE, SHARE, MeanOf, MeasureInfo, RankOf
 from iqa_robustness.gate.mixtures import mixed
 from iqa_robustness.measures import (
     Interval,
@@ -140,14 +140,14 @@ MEASURES: dict[str, MeasureInfo] = {
     "d_score": MeasureInfo(
         title="D_score",
         unit="% of range",
-        compute=mean_of(lambda r: np.abs(_shift(r, "clean", "defended_attacked"))),
+        compute=MeanOf(lambda r: np.abs(_shift(r, "clean", "defended_attacked"))),
         scenarios=ATTACKED,
         limits=NOT_NEGATIVE,
     ),
     "d_score_excess": MeasureInfo(
         title="D_score over placebo",
         unit="% of range",
-        compute=mean_of(
+        compute=MeanOf(
             lambda r: np.abs(_shift(r, "clean", "defended_attacked")) - np.abs(_shift(r, "clean", "placebo"))
         ),
         scenarios=ATTACKED,
@@ -155,48 +155,48 @@ MEASURES: dict[str, MeasureInfo] = {
     "d_score_placebo": MeasureInfo(
         title="D_score of the placebo",
         unit="% of range",
-        compute=mean_of(lambda r: np.abs(_shift(r, "clean", "placebo"))),
+        compute=MeanOf(lambda r: np.abs(_shift(r, "clean", "placebo"))),
         scenarios=ATTACKED,
         limits=NOT_NEGATIVE,
     ),
     "d_score_noise": MeasureInfo(
         title="D_score of noise alone",
         unit="% of range",
-        compute=mean_of(_noise_floor),
+        compute=MeanOf(_noise_floor),
         scenarios=ATTACKED,
         limits=NOT_NEGATIVE,
     ),
     "d_score_defended": MeasureInfo(
         title="D_score^(D)",
         unit="% of range",
-        compute=mean_of(lambda r: np.abs(_shift(r, "defended_clean", "defended_attacked"))),
+        compute=MeanOf(lambda r: np.abs(_shift(r, "defended_clean", "defended_attacked"))),
         scenarios=ATTACKED,
         limits=NOT_NEGATIVE,
     ),
     "d_score_own": MeasureInfo(
         title="D_score on the trained metric's own range",
         unit="% of own range",
-        compute=mean_of(lambda r: np.abs(_own_shift(r))),
+        compute=MeanOf(lambda r: np.abs(_own_shift(r))),
         scenarios=ATTACKED,
         limits=NOT_NEGATIVE,
     ),
     "gain": MeasureInfo(
         title="Signed gain",
         unit="% of range",
-        compute=mean_of(lambda r: _shift(r, "clean", "defended_attacked") * (1 if r.higher_is_better else -1)),
+        compute=MeanOf(lambda r: _shift(r, "clean", "defended_attacked") * (1 if r.higher_is_better else -1)),
         scenarios=ATTACKED,
     ),
     "gain_defended": MeasureInfo(
         title="Signed gain behind the defense",
         unit="% of range",
-        compute=mean_of(lambda r: _shift(r, "defended_clean", "defended_attacked") * (1 if r.higher_is_better else -1)),
+        compute=MeanOf(lambda r: _shift(r, "defended_clean", "defended_attacked") * (1 if r.higher_is_better else -1)),
         scenarios=(*ATTACKED, "soundness"),
     ),
     "effect_size": MeasureInfo(title="Shift ÷ SD of clean scores", unit="SD", compute=_effect, scenarios=ATTACKED),
     "q_score": MeasureInfo(
         title="Q_score",
         unit="SSIM + PSNR/40",
-        compute=mean_of(lambda r: q_values(r.scores("ssim_purified"), r.scores("psnr_purified"))),
+        compute=MeanOf(lambda r: q_values(r.scores("ssim_purified"), r.scores("psnr_purified"))),
         scenarios=("clean", *ATTACKED),
     ),
     "srocc_clear": MeasureInfo(
@@ -252,14 +252,14 @@ MEASURES: dict[str, MeasureInfo] = {
     "survives_jpeg": MeasureInfo(
         title="Gain survives JPEG",
         unit="share",
-        compute=mean_of(_surviving("jpeg")),
+        compute=MeanOf(_surviving("jpeg")),
         scenarios=("nonadaptive",),
         limits=SHARE,
     ),
     "survives_resize": MeasureInfo(
         title="Gain survives resizing",
         unit="share",
-        compute=mean_of(_surviving("resize")),
+        compute=MeanOf(_surviving("resize")),
         scenarios=("nonadaptive",),
         limits=SHARE,
     ),
@@ -273,7 +273,7 @@ MEASURES: dict[str, MeasureInfo] = {
     "headroom": MeasureInfo(
         title="Headroom",
         unit="% of range",
-        compute=mean_of(_headroom),
+        compute=MeanOf(_headroom),
         scenarios=("clean", *ATTACKED),
         limits=NOT_NEGATIVE,
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from iqa_robustness.gate.measure_info import ATTACKED, NOT_NEGATIVE, MeasureInfo, mean_of
+from iqa_robustness.gate.measure_info import ATTACKED, NOT_NEGATIVE, MeanOf, MeasureInfo
 from iqa_robustness.measures import r_values, relative_gains, study_qualities
 from iqa_robustness.store import Record
 
@@ -16,20 +16,20 @@ STUDY: dict[str, MeasureInfo] = {
     "relative_gain": MeasureInfo(
         title="Relative gain",
         unit="share of the clean score",
-        compute=mean_of(lambda r: relative_gains(r.scores("clean"), r.scores("defended_attacked"))),
+        compute=MeanOf(lambda r: relative_gains(r.scores("clean"), r.scores("defended_attacked"))),
         scenarios=ATTACKED,
         limits=NOT_NEGATIVE,
     ),
     "study_quality": MeasureInfo(
         title="Quality",
         unit="(SSIM + PSNR/80)/2",
-        compute=mean_of(lambda r: study_qualities(r.scores("ssim_purified"), r.scores("psnr_purified"))),
+        compute=MeanOf(lambda r: study_qualities(r.scores("ssim_purified"), r.scores("psnr_purified"))),
         scenarios=ATTACKED,
     ),
     "r_score": MeasureInfo(
         title="R_score",
         unit="orders of magnitude",
-        compute=mean_of(lambda r: r_values(r.scores("clean"), r.scores("defended_attacked"), score_range=_range(r))),
+        compute=MeanOf(lambda r: r_values(r.scores("clean"), r.scores("defended_attacked"), score_range=_range(r))),
         scenarios=ATTACKED,
     ),
 }

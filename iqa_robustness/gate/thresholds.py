@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -179,9 +180,13 @@ class CellThresholds:
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """A validated thresholds file."""
+    """A validated thresholds file.
+
+    sha256: of its text, as it was read.
+    """
 
     path: Path
+    sha256: str
     defaults: Mapping[str, Mapping[str, Bound]]
     rules: tuple[Rule, ...]
     lines: Lines
@@ -211,7 +216,13 @@ class Thresholds:
             model = ThresholdsModel.model_validate(data)
         except ValidationError as error:
             raise _readable(error, lines, path) from None
-        return cls(path=path, defaults=model.defaults, rules=tuple(model.rules), lines=lines)
+        return cls(
+            path=path,
+            sha256=sha256(text.encode()).hexdigest(),
+            defaults=model.defaults,
+            rules=tuple(model.rules),
+            lines=lines,
+        )
 
     def covering(self, cell: Axes) -> list[int]:
         """Numbers of the rules that cover the cell, in the order in which each overrules those before it."""

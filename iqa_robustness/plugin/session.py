@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -187,7 +186,7 @@ class RobustnessSession:
             "size": " x ".join(str(side) for side in self.profile.size),
             "seed": str(self.sizes.seed),
             "thresholds": self.thresholds.path.name,
-            "thresholds-sha256": hashlib.sha256(self.thresholds.path.read_bytes()).hexdigest(),
+            "thresholds-sha256": self.thresholds.sha256,
             # As it was given, without what may stand before an @: reports are published.
             "store": re.sub(r"(?<=://)[^/@]*@", "", self._value("store")),
         }

@@ -108,7 +108,7 @@ class Summary:
         from iqa_robustness.store import Store
 
         circumstances = Circumstances(
-            thresholds=self.session.thresholds.path,
+            thresholds=self.session.thresholds,
             today=self.session.today.isoformat(),
             baseline=self.session.baseline_url,
             exit_code=exit_code,

@@ -11,9 +11,10 @@ from iqa_robustness import datasets, defenses, metrics
 from iqa_robustness.bench.adversarial_set import Group, read_set
 from iqa_robustness.bench.cell import Cell
 from iqa_robustness.bench.experiment import Experiment, add_run_arguments, experiment_of
-from iqa_robustness.bench.export import Made, export, made, shard_of
+from iqa_robustness.bench.export import Made, export, made
 from iqa_robustness.bench.imported import Judged, imported, judged
 from iqa_robustness.bench.plan import Selection, parsed_patterns, planned
+from iqa_robustness.bench.shards import Shard
 from iqa_robustness.errors import ConfigurationError, ExitCode
 from iqa_robustness.reporting.columns import Row, aligned, spoken_interval, spread, write_rows
 from iqa_robustness.reporting.data_card import data_card
@@ -27,14 +28,14 @@ score range, with 95 % intervals (contents as clusters). SROCC of f(P(x')) with 
 def add_build_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of `iqa-robustness dataset build`."""
     _add_axes(parser)
-    parser.add_argument("--iqa-shard", metavar="I/N", default="1/1", help="only every n-th group, from the i-th on")
+    parser.add_argument("--iqa-shard", metavar="I/N", default="1/1", help="only this part of the groups")
     add_run_arguments(parser)
 
 
 def build(options: argparse.Namespace) -> int:
     """Make the groups of a shard, or find them in the store; says each, and what could not be made."""
     experiment = experiment_of(options)
-    cells = shard_of(_cells(options, experiment), options.iqa_shard)
+    cells = sorted(Shard.parsed(options.iqa_shard).of(_cells(options, experiment)), key=lambda cell: cell.name)
     failed = 0
     for number, one in enumerate(made(experiment.runner, cells), 1):
         state = f"FAILED: {one.error}" if one.error else f"{len(experiment.runner.clean(one.cell))} images"

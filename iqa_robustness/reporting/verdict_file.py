@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ from typing import Any
 
 from iqa_robustness import __version__
 from iqa_robustness.errors import VerdictFileError, Where
+from iqa_robustness.gate.thresholds import Thresholds
 from iqa_robustness.reporting.results import Outcome
-from iqa_robustness.store import Store
+from iqa_robustness.store import Key, Store
 
 VERSION = 1
 _RECORD = "record.parquet"
@@ -24,11 +24,11 @@ CONCLUDED = ("status", "expected", "exit_code")
 class Circumstances:
     """What the conclusions of a run rest on, beside its records.
 
-    thresholds: the file.      today: the day of the judgement, `YYYY-MM-DD`, on which waivers held or had expired.
+    thresholds: as loaded.      today: the day of the judgement, `YYYY-MM-DD`, on which waivers held or had expired.
     baseline: file or store of `--iqa-baseline`, empty without.      exit_code: of the run.
     """
 
-    thresholds: Path
+    thresholds: Thresholds
     today: str
     baseline: str
     exit_code: int
@@ -40,7 +40,7 @@ def write_verdict(cells: Sequence[Outcome], store: Store, circumstances: Circums
         "version": VERSION,
         "iqa_robustness": __version__,
         "store": store.url,
-        "thresholds": {"file": circumstances.thresholds.name, "sha256": sha256(circumstances.thresholds.read_bytes())},
+        "thresholds": {"file": circumstances.thresholds.path.name, "sha256": circumstances.thresholds.sha256},
         "today": circumstances.today,
         "baseline": circumstances.baseline,
         "exit_code": circumstances.exit_code,
@@ -74,13 +74,7 @@ def read_verdict(path: Path) -> dict[str, Any]:
 
 def digest_of(document: Mapping[str, Any]) -> str:
     """SHA-256 of the document without its own digest."""
-    rest = {name: value for name, value in document.items() if name != "sha256"}
-    return sha256(json.dumps(rest, sort_keys=True, ensure_ascii=False).encode())
-
-
-def sha256(data: bytes) -> str:
-    """As 64 hex digits."""
-    return hashlib.sha256(data).hexdigest()
+    return Key({name: value for name, value in document.items() if name != "sha256"}).digest
 
 
 def record_sha256(store: Store, digest: str) -> str:

@@ -15,7 +15,7 @@ from iqa_robustness.gate.doubts import doubted
 from iqa_robustness.gate.thresholds import Thresholds
 from iqa_robustness.gate.verdict import PRECEDENCE, judge
 from iqa_robustness.reporting.comparison import cell_of
-from iqa_robustness.reporting.verdict_file import CONCLUDED, read_verdict, record_sha256, sha256
+from iqa_robustness.reporting.verdict_file import CONCLUDED, read_verdict, record_sha256
 from iqa_robustness.store import Record, Store
 
 
@@ -30,9 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print every difference; exit code 1 where there is one."""
     document = read_verdict(options.verdict)
-    differences = _circumstances(document, options)
     store = Store(options.iqa_store, read_only=True)
     thresholds = Thresholds.load(options.iqa_thresholds)
+    differences = _circumstances(document, options, thresholds)
     baseline = Baseline.load(options.iqa_baseline) if options.iqa_baseline else None
     today = datetime.date.fromisoformat(document["today"])
     found, attempts = {}, {}
@@ -63,13 +63,9 @@ def run(options: argparse.Namespace) -> int:
     return int(ExitCode.FAIL) if differences else 0
 
 
-def _circumstances(document: Mapping[str, Any], options: argparse.Namespace) -> list[str]:
+def _circumstances(document: Mapping[str, Any], options: argparse.Namespace, thresholds: Thresholds) -> list[str]:
     lines = []
-    try:
-        digest = sha256(options.iqa_thresholds.read_bytes())
-    except OSError:
-        digest = ""
-    if digest != document["thresholds"]["sha256"]:
+    if thresholds.sha256 != document["thresholds"]["sha256"]:
         lines.append(f"{options.iqa_thresholds} is not the file of the run (another SHA-256)")
     if document["baseline"] and not options.iqa_baseline:
         lines.append(f"the run was held against the baseline {document['baseline']}; give --iqa-baseline")

@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 
 from iqa_robustness import __version__, defenses, metrics
 from iqa_robustness.bench.devices import prepared_device
+from iqa_robustness.bench.experiment import parsed_size
 from iqa_robustness.datasets.base import Dataset
 from iqa_robustness.defenses.adversarial_training import AdversarialTraining, subject_of
 from iqa_robustness.errors import ConfigurationError
@@ -28,6 +27,7 @@ from iqa_robustness.training.label_penalty import PENALTIES
 from iqa_robustness.training.pictures import Joined, load
 from iqa_robustness.training.progress import Progress
 from iqa_robustness.training.ranks import Ranks
+from iqa_robustness.training.weights_file import check_output, write_weights
 
 _USUAL = AdversarialRecipe()
 
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, default=_USUAL.epochs, help="passes over the images")
     parser.add_argument("--batch", type=int, default=_USUAL.batch, help="views a step and process")
     parser.add_argument("--views", type=int, default=_USUAL.views, help="of each image an epoch")
-    parser.add_argument("--size", type=_size, metavar="HxW", help="that images are scaled to cover and cut to")
+    parser.add_argument("--size", type=parsed_size, metavar="HxW", help="that images are scaled to cover and cut to")
     parser.add_argument("--side", type=int, default=_USUAL.side, help="of the squares that are shown; 0 for all of it")
     parser.add_argument("--learning-rate", type=float, default=_USUAL.learning_rate, help="of the heads, at first")
     parser.add_argument("--feature-share", type=float, default=_USUAL.feature_share, help="of it, for the features")
@@ -84,8 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Train, measure, write; prints what is in the file's header."""
     torch.set_num_threads(options.threads)
-    if options.output.suffix != ".safetensors":
-        raise ConfigurationError(f"{options.output} is no .safetensors file", fix="give --output FILE.safetensors")
+    check_output(options.output)
     recipe = recipe_of(options)
     ranks = Ranks.of_launcher()
     device = ranks.device(prepared_device(options.device))
@@ -109,7 +108,7 @@ def run(options: argparse.Namespace) -> int:
     if not ranks.leads:
         return 0
     facts = facts_of(trained, metric, pictures, recipe, defense=options.iqa_defense, data=options.iqa_dataset)
-    write(trained, options.output, facts=facts, half=options.half)
+    write_weights(trained.network, options.output, facts=facts, half=options.half)
     options.output.with_suffix(".md").write_text(card(facts), encoding="utf-8")
     unfinished.unlink(missing_ok=True)
     print(json.dumps(facts, indent=1))
@@ -187,17 +186,6 @@ def facts_of(
     }
 
 
-def write(trained: Trained, path: Path, *, facts: Mapping[str, object], half: bool) -> None:
-    """The weights, with the facts (JSON) in the header; equal arguments give equal bytes."""
-    state = trained.network.state_dict()
-    tensors = {
-        name: (value.half() if half and value.is_floating_point() else value).cpu().contiguous()
-        for name, value in state.items()
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(save(tensors, metadata={"facts": json.dumps(facts, sort_keys=True)}))
-
-
 def card(facts: Mapping[str, object]) -> str:
     """The facts for people, in Markdown."""
     lines = [f"# {facts['metric']}", ""]
@@ -233,10 +221,3 @@ def _epsilon(text: str) -> float:
         return float(number) / (float(divisor) if slash else 1.0)
     except (ValueError, ZeroDivisionError):
         raise argparse.ArgumentTypeError(f"{text!r} is no radius, for one 4/255") from None
-
-
-def _size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"([1-9]\d*)[x×]([1-9]\d*)", text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no HEIGHTxWIDTH in pixels, for one 384x512")
-    return int(found[1]), int(found[2])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from iqa_robustness import datasets, metrics
+from iqa_robustness.bench.experiment import parsed_size
 from iqa_robustness.datasets.base import Dataset, nested_choice
 from iqa_robustness.errors import ConfigurationError, RangeTooWideError, Where
 from iqa_robustness.images import fit_pixels, from_uint8
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("metric", metavar="METRIC", help="a registered name, or package.module:Class")
     parser.add_argument("--iqa-dataset", required=True, help="images: mini (bundled), folder:PATH")
     parser.add_argument("--images", type=int, help=f"how many, at least {LEAST_IMAGES}; all when not given")
-    parser.add_argument("--size", type=_size, metavar="HxW", help="pixels; every image's own when not given")
+    parser.add_argument("--size", type=parsed_size, metavar="HxW", help="pixels; every image's own when not given")
     parser.add_argument("--out", type=Path, metavar="FILE", help="YAML file, made or added to; else standard output")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0, help="of the white noise")
@@ -180,13 +180,6 @@ def _verdict(metric: Metric, entry: RangeEntry) -> str:
     except RangeTooWideError as error:
         return f"{said}\n{type(error).__name__}, once this calibration is used: {error.what}"
     return said
-
-
-def _size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"([1-9]\d*)[x×]([1-9]\d*)", text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no HEIGHTxWIDTH in pixels, for one 384x512")
-    return int(found[1]), int(found[2])
 
 
 def _shown(done: int, total: int) -> None:

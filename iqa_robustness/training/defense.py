@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 
-from safetensors.torch import save
 from torch import nn
 
 from iqa_robustness import __version__, attacks, datasets, defenses
@@ -24,8 +23,9 @@ from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.store import Store, document_of
 from iqa_robustness.training.attacked_pairs import attacked_pairs
 from iqa_robustness.training.progress import Progress
-from iqa_robustness.training.purifier import VERSION, Fitted, Recipe, fit_purifier
+from iqa_robustness.training.purifier import VERSION, Recipe, fit_purifier
 from iqa_robustness.training.restoration_loss import RestorationLoss
+from iqa_robustness.training.weights_file import check_output, write_weights
 
 NETWORKS: Mapping[str, Callable[[], nn.Module]] = MappingProxyType({"fcn": FCN})
 _USUAL = Recipe()
@@ -68,8 +68,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"{options.defense} is not trained on attacked images", fix=f"name {' or '.join(NETWORKS)}"
         )
-    if options.output.suffix != ".safetensors":
-        raise ConfigurationError(f"{options.output} is no .safetensors file", fix="give --output FILE.safetensors")
+    check_output(options.output)
     recipe = Recipe(
         loss=options.loss,
         epochs=options.epochs,
@@ -120,19 +119,11 @@ def run(options: argparse.Namespace) -> int:
         "numerics": stages.numerics.document,
         "report": fitted.report,
     }
-    write(fitted, options.output, facts=facts)
+    write_weights(fitted.network, options.output, facts=facts)
     unfinished.unlink(missing_ok=True)
     print(json.dumps({name: value for name, value in facts.items() if name != "dataset"}, indent=1))
     print(f"written: {options.output}")
     return 0
-
-
-def write(fitted: Fitted, path: Path, *, facts: Mapping[str, object]) -> None:
-    """The weights, with the facts (JSON) in the header; equal arguments give equal bytes."""
-    tensors = {name: value.contiguous() for name, value in fitted.network.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # One entry, since safetensors writes several in any order.
-    path.write_bytes(save(tensors, metadata={"facts": json.dumps(facts, sort_keys=True)}))
 
 
 class _Lines:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import settings
 
 from iqa_robustness.bench.cell import Cell
@@ -19,6 +20,18 @@ from iqa_robustness.store import Record
 settings.register_profile("iqa", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "iqa"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _process_of_one_thread() -> None:
+    """Also for what modules share."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Bits are promised for one thread only, and some tests ask for another number."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -20,15 +20,6 @@ from iqa_robustness.attacks.projections import Budget, Linf
 from iqa_robustness.metrics.base import Metric, MetricSpec
 from iqa_robustness.metrics.scoring import Scorer
 from iqa_robustness.streams import Streams
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Bits are promised for one thread only."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Recording(Metric):

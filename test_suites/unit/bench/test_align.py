@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from iqa_robustness import attacks, cli, datasets
@@ -25,14 +23,6 @@ from iqa_robustness.datasets.base import view
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.metrics.planted import Vulnerable
 from iqa_robustness.store import Store
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

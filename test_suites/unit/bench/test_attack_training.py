@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -51,14 +50,10 @@ PICTURES, EPOCHS = 5, 20
 
 
 @pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Few small pictures to train on, and one thread."""
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few small pictures to train on."""
     for name, value in (("PICTURES", PICTURES), ("HEIGHT", 48), ("WIDTH", 64), ("_SHAPES", 30)):
         monkeypatch.setattr(leaves, name, value)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -26,14 +25,6 @@ MARGIN = 4 * math.sqrt(ALPHA * (1 - ALPHA) / TRIALS)
 WEIGHTS = np.random.RandomState(2).standard_normal((3, 4, 4)).astype(np.float32)
 NORM = float(np.linalg.norm(WEIGHTS.astype(np.float64)))
 SPREAD = SIGMA * NORM
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Linear(Metric):

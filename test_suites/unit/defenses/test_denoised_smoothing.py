@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,15 +28,6 @@ from iqa_robustness.store import document_of
 from iqa_robustness.streams import Streams
 
 BOTH = [DenoisedSmoothing, DenoisedMedianSmoothing]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread(kept: Path) -> Iterator[None]:
-    """And no weights but those of the test."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Roughness(Metric):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,14 +19,6 @@ from iqa_robustness.metrics.base import Metric, MetricSpec
 from iqa_robustness.metrics.preparation import resized
 from iqa_robustness.metrics.scoring import Scorer
 from iqa_robustness.streams import Streams
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Mean(Metric):

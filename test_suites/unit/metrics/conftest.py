@@ -62,15 +62,6 @@ def score_graded(graded: View) -> Callable[[torch.nn.Module], Tensor]:
     return score
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """What a cell has; and the tests share a machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @contextmanager
 def left_uninitialised() -> Iterator[None]:
     """Skip the random weights of new layers: half of the time that a network of 60 M parameters takes to be made."""

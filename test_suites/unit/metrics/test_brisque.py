@@ -25,8 +25,6 @@ from iqa_robustness.metrics.brisque import Brisque
 from iqa_robustness.metrics.natural_scene import grey_levels
 from iqa_robustness.metrics.weights import FOLDER_VARIABLE
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 # Lowest and highest values of the six kinds of features: exponent, energy; exponent, mean, left and right squares.
 SYMMETRIC, ASYMMETRIC = ((0.3, 10), (0.01, 0.9)), ((0.2, 1.7), (-0.13, 0.2), (0.0001, 0.7), (0.001, 0.5))
 BOUNDS = (*SYMMETRIC, *ASYMMETRIC * 4) * 2

@@ -23,8 +23,6 @@ from iqa_robustness.images import from_uint8
 from iqa_robustness.metrics.cnniqa import CnnIqa, CnnIqaNetwork, grey, locally_normalized
 from iqa_robustness.metrics.weights import FOLDER_VARIABLE
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SHAPES = {
     "conv1.weight": (50, 1, 7, 7),
     "conv1.bias": (50,),

@@ -13,8 +13,6 @@ from iqa_robustness.errors import ImageContractError
 from iqa_robustness.metrics.base import Metric
 from iqa_robustness.metrics.fpr import Fpr, FprNetwork, scrambled_patches, whole_patches
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def state(randomised: Callable[..., nn.Module]) -> dict[str, Tensor]:

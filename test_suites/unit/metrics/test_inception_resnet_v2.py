@@ -23,8 +23,6 @@ from iqa_robustness.metrics.inception_resnet_v2 import (
     mixed_7a,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 # What the sixteen children are called in the port; pools have no weights.
 NAMES = {
     0: "conv2d_1a",

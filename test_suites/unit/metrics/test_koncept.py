@@ -13,8 +13,6 @@ from iqa_robustness.errors import WeightsError
 from iqa_robustness.metrics.base import Metric
 from iqa_robustness.metrics.koncept import KonCept, KonCeptNetwork
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def state(randomised: Callable[..., nn.Module]) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from iqa_robustness.metrics.base import Metric
 from iqa_robustness.metrics.linearity import Linearity, LinearityNetwork, state_of
 from iqa_robustness.metrics.weights import entry_of
 
-pytestmark = pytest.mark.usefixtures("one_thread", "torchvision")
+pytestmark = pytest.mark.usefixtures("torchvision")
 
 # Three outputs' maps to the MOS scale, as the training script stores them; the first is the final score's.
 NUMBERS = {

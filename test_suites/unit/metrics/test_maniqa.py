@@ -15,7 +15,7 @@ from iqa_robustness.metrics import maniqa
 from iqa_robustness.metrics.base import Metric, WeightsFile
 from iqa_robustness.metrics.maniqa import CROPS, SIDE, Maniqa, Maniqa224, TransposedAttention, crop_corners
 
-pytestmark = pytest.mark.usefixtures("one_thread", "torchvision")
+pytestmark = pytest.mark.usefixtures("torchvision")
 
 
 @pytest.fixture(scope="module")

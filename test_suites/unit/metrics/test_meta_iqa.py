@@ -14,7 +14,7 @@ from iqa_robustness.errors import WeightsError
 from iqa_robustness.metrics.base import Metric
 from iqa_robustness.metrics.meta_iqa import MetaIqa, MetaIqaNetwork, Regression
 
-pytestmark = pytest.mark.usefixtures("one_thread", "torchvision")
+pytestmark = pytest.mark.usefixtures("torchvision")
 
 
 @pytest.fixture(scope="module")

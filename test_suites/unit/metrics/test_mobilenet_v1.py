@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from iqa_robustness.metrics.mobilenet_v1 import BLOCKS, MobileNetV1
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def network(randomised: Callable[..., nn.Module]) -> MobileNetV1:

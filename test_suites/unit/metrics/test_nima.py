@@ -25,8 +25,6 @@ from iqa_robustness.metrics.keras_hdf5 import read_layers, torch_state
 from iqa_robustness.metrics.nima import Nima, NimaNetwork, nearest
 from iqa_robustness.metrics.weights import FOLDER_VARIABLE
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 Layers = Mapping[str, Mapping[str, np.ndarray]]
 
 

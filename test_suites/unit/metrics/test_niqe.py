@@ -27,8 +27,6 @@ from iqa_robustness.metrics.natural_scene import grey_levels
 from iqa_robustness.metrics.niqe import Niqe
 from iqa_robustness.metrics.weights import FOLDER_VARIABLE
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 # Exponent, scale; then for each of four directions exponent, mean, left and right scale; at both scales of the image.
 TYPICAL = (2.6, 0.7, *(0.8, 0.1, 0.2, 0.25) * 4) * 2
 

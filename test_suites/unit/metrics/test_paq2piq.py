@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from iqa_robustness.metrics.base import Metric
 from iqa_robustness.metrics.paq2piq import Paq2Piq, Paq2PiqNetwork, pooled_whole, roi_bins
 
-pytestmark = pytest.mark.usefixtures("one_thread", "torchvision")
+pytestmark = pytest.mark.usefixtures("torchvision")
 
 
 @pytest.fixture(scope="module")

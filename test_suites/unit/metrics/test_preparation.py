@@ -29,8 +29,6 @@ from iqa_robustness.metrics.preparation import (
     windows,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SIZES = [((96, 128), (48, 64)), ((97, 65), (50, 61)), ((40, 50), (80, 90)), ((64, 64), (64, 96))]
 
 

@@ -19,8 +19,6 @@ from iqa_robustness.errors import ConfigurationError, ImageContractError
 from iqa_robustness.metrics.base import Metric, WeightsFile
 from iqa_robustness.metrics.weights import entry_of
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 FILE = WeightsFile(name="weights.pth", sha256="0" * 64)
 SEVEN = ("fpr", "koncept", "linearity", "maniqa", "meta-iqa", "paq2piq", "spaq")
 WITH_PAPER = tuple(name for name in SEVEN if name != "paq2piq")

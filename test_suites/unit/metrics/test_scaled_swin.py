@@ -20,8 +20,6 @@ from iqa_robustness.metrics.scaled_swin import (
     windowed,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SIDE, CHANNELS, HIDDEN = 8, 16, 24
 
 

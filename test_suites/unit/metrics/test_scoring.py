@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -62,14 +62,6 @@ class Noisy(Metric):
 
 def photographs(count: int, *, height: int = 24, width: int = 32) -> Tensor:
     return torch.rand((count, 3, height, width), generator=torch.Generator().manual_seed(count * height + width))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 CONVOLUTIONAL = Convolutional()

@@ -14,7 +14,7 @@ from iqa_robustness.errors import ImageContractError, WeightsError
 from iqa_robustness.metrics.base import Metric
 from iqa_robustness.metrics.spaq import Spaq, SpaqNetwork
 
-pytestmark = pytest.mark.usefixtures("one_thread", "torchvision")
+pytestmark = pytest.mark.usefixtures("torchvision")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from iqa_robustness.bench.degradations import LEVELS, Harm
 from iqa_robustness.bench.detection import Detection
@@ -34,13 +33,6 @@ HARM = Harm(
     ordered=0.9,
     lost=0.25,
 )
-
-
-@pytest.fixture(autouse=True)
-def _threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -91,7 +91,6 @@ def blurred(picture: Picture) -> Blurred:
 @pytest.fixture(scope="module")
 def whole(blurred: Blurred) -> Trained:
     """An uninterrupted training."""
-    torch.set_num_threads(1)
     return fitted(blurred)
 
 

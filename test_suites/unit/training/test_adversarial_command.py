@@ -54,7 +54,6 @@ def command(photographs: Path) -> Callable[..., list[str]]:
 
 @pytest.fixture(scope="module")
 def written(command: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
     output = tmp_path_factory.mktemp("written") / "at-ssim-4-compact.safetensors"
     assert main(command(output, "--half")) == 0
     return output

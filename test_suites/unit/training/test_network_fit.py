@@ -87,15 +87,11 @@ def _small_parts() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def learned(_small_parts: None) -> Iterator[CompactNetwork]:
+def learned(_small_parts: None) -> CompactNetwork:
     """One network for the tests that look at a finished training."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(network_fit, "_SIDE", 32)
-        network = fit_compact(graded_noise(64, 0), schedule=Schedule(steps=100, batch=16, averaging=0.9), seed=0)
-    yield network
-    torch.set_num_threads(before)
+        return fit_compact(graded_noise(64, 0), schedule=Schedule(steps=100, batch=16, averaging=0.9), seed=0)
 
 
 # --- learning -------------------------------------------------------------------------------------------------------
