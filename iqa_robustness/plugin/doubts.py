@@ -34,9 +34,9 @@ class Doubts:
         from iqa_robustness.gate.comparisons import attempt_of
         from iqa_robustness.gate.doubts import doubted
         from iqa_robustness.gate.worst_case import harm_of, worst_cases
-        from iqa_robustness.store import Record, Store
+        from iqa_robustness.store import Record
 
-        store = Store(self.session.store_url, read_only=True)
+        store = self.session.open_store(read_only=True)
         attempts: dict[str, Attempt] = {}
         harms: dict[str, Harm] = {}
         for name, outcome in self.outcomes.cells.items():

@@ -150,6 +150,7 @@ def _broken(item: pytest.Item, error: BaseException) -> dict[str, Any]:
         "sources": {},
         "record": "",
         "computed": False,
+        "repaired": [],
         "seconds": 0.0,
         "cost": {},
         "command": reproduce_command(item.nodeid, item.config),

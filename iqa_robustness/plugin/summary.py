@@ -99,13 +99,11 @@ class Summary:
         if self.session.attachments == "none":
             return None
         from iqa_robustness.reporting.triptychs import gallery
-        from iqa_robustness.store import Store
 
-        return gallery([*self.outcomes.cells.values()], Store(self.session.store_url, read_only=True))
+        return gallery([*self.outcomes.cells.values()], self.session.open_store(read_only=True))
 
     def _write_verdict(self, exit_code: int) -> None:
         from iqa_robustness.reporting.verdict_file import Circumstances, write_verdict
-        from iqa_robustness.store import Store
 
         circumstances = Circumstances(
             thresholds=self.session.thresholds,
@@ -113,7 +111,7 @@ class Summary:
             baseline=self.session.baseline_url,
             exit_code=exit_code,
         )
-        store = Store(self.session.store_url, read_only=True)
+        store = self.session.open_store(read_only=True)
         write_verdict([*self.outcomes.cells.values()], store, circumstances, self.session.reports / "verdict.json")
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
