@@ -17,18 +17,18 @@ def new_scratch(folder: Path) -> Path:
     return place
 
 
-def abandoned(folder: Path) -> list[Path]:
-    """What processes of this host that no longer run left unfinished."""
+def in_use(place: Path) -> bool | None:
+    """Whether the process that made the folder still runs; None for another host's, of which nobody here knows."""
     # Whole names: host `node` must not touch what host `node-1` is about to finish.
-    own = re.compile(rf"{re.escape(socket.gethostname())}-(\d{{1,9}})-[0-9a-f]{{8}}")
-    named = ((place, own.fullmatch(place.name)) for place in folder.glob("*"))
-    return [place for place, name in named if name and not _alive(int(name[1]))]
+    own = re.fullmatch(rf"{re.escape(socket.gethostname())}-(\d{{1,9}})-[0-9a-f]{{8}}", place.name)
+    return _alive(int(own[1])) if own else None
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove it."""
-    for place in abandoned(folder):
-        shutil.rmtree(place, ignore_errors=True)
+    """Remove what processes of this host that no longer run left unfinished."""
+    for place in folder.glob("*"):
+        if in_use(place) is False:
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def _alive(pid: int) -> bool:
