@@ -70,7 +70,9 @@ class Entry:
                 raise self.store.quarantined(self.digest, f"{name} is missing") from None
         with file:
             with named_failures("read", self.store.url):
-                intact = hashlib.file_digest(file, "sha256").hexdigest() == self.manifest["files"][name]["sha256"]
+                facts = self.manifest["files"][name]
+                intact = hashlib.file_digest(file, "sha256").hexdigest() == facts["sha256"]
+                intact = intact and facts.get("size") in (None, file.tell())
                 file.seek(0)
             if not intact:
                 raise self.store.quarantined(self.digest, f"{name} does not match its digest")

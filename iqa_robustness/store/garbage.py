@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from iqa_robustness.errors import CorruptEntryError, IqaRobustnessError
 from iqa_robustness.store.entry import MANIFEST, Entry
 from iqa_robustness.store.keys import Key
+from iqa_robustness.store.locks import is_free, remove_free
 from iqa_robustness.store.scratch import in_use
 from iqa_robustness.store.store import Store
 
@@ -65,7 +64,7 @@ def remove(store: Store, found: Garbage) -> None:
     """Delete it. A lock that somebody holds by now stays. Raises StoreError."""
     try:
         if found.kind == "lock":
-            _remove_lock(Path(found.path))
+            remove_free(Path(found.path))
         elif found.kind in ("scratch", "unfinished"):
             _local(store).rm(found.path, recursive=True)
         else:
@@ -138,12 +137,8 @@ class _Look:
 
     def locks(self) -> Iterator[Garbage]:
         for path in sorted(self.store.lock_folder.glob("*.lock")):
-            try:
-                with FileLock(path, blocking=False):
-                    pass
-            except (Timeout, OSError):
-                continue
-            yield Garbage(kind="lock", path=str(path), size=0, why="nobody holds it")
+            if is_free(path):
+                yield Garbage(kind="lock", path=str(path), size=0, why="nobody holds it")
 
     def _entry(self, kind: str, entry: Entry, why: str) -> Garbage:
         return Garbage(kind=kind, path=self.store.path_of(entry.digest), size=entry.size, why=why)
@@ -205,11 +200,3 @@ def _remove_folder(store: Store, folder: str) -> None:
     store.fs.invalidate_cache()
     for path in store.fs.find(folder):  # one by one: not every server knows bulk deletion
         store.fs.rm_file(path)
-
-
-def _remove_lock(path: Path) -> None:
-    try:
-        with FileLock(path, blocking=False):
-            path.unlink(missing_ok=True)
-    except Timeout:
-        return

@@ -26,6 +26,7 @@ from iqa_robustness.store.entry import (
     read_manifest,
 )
 from iqa_robustness.store.keys import Key
+from iqa_robustness.store.locks import remove_all_free
 from iqa_robustness.store.scratch import new_scratch, remove_abandoned
 
 # On an object store a file's name begins with that of its content: see `Store._put_remote`.
@@ -63,6 +64,8 @@ class Store:
             with self._named_failures("prepared"):
                 self._make_folder(self.root)
                 remove_abandoned(self.scratch_folder)
+                if self.local:
+                    remove_all_free(self.lock_folder)
 
     def path_of(self, digest: str) -> str:
         """Where an entry is or would be."""
