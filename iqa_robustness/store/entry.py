@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,7 @@ class Entry:
             with named_failures("read", self.store.url):
                 facts = self.manifest["files"][name]
                 intact = hashlib.file_digest(file, "sha256").hexdigest() == facts["sha256"]
-                intact = intact and facts.get("size") in (None, file.tell())
+                intact = intact and facts.get("size") in (None, file.seek(0, os.SEEK_END))
                 file.seek(0)
             if not intact:
                 raise self.store.quarantined(self.digest, f"{name} does not match its digest")

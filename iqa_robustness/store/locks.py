@@ -18,7 +18,7 @@ def is_free(path: Path) -> bool:
 
 
 def remove_free(path: Path) -> None:
-    """Remove a lock's file unless somebody holds it. It is held meanwhile: who waits for it tries again with a new one."""
+    """Remove a lock's file unless somebody holds it. It is held meanwhile: who waits tries again with a new file."""
     with contextlib.suppress(Timeout, OSError, NotImplementedError), FileLock(path, blocking=False):
         path.unlink(missing_ok=True)
 

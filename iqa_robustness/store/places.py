@@ -61,7 +61,7 @@ def require_bucket(fs: Any, root: str, url: str) -> None:
 def failure(done: str, url: str, error: Exception) -> StoreError:
     """The error to raise for what a file system refused."""
     return StoreError(
-        f"the store cannot be {done}: {error or type(error).__name__}",
+        f"the store cannot be {done}: {str(error) or type(error).__name__}",
         where=Where(file=without_secrets(url)),
         fix="check free disk space and permissions, or give another --iqa-store",
     )
