@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from iqa_robustness.errors import StoreError
 from iqa_robustness.plugin.outcomes import Outcomes
 from iqa_robustness.plugin.session import RobustnessSession
 
@@ -31,6 +32,12 @@ class Doubts:
         """Compare the attacks, now that all have been seen; what that changes is reported as an error."""
         if self.outcomes.configuration_error or not self.outcomes.cells:
             return
+        try:
+            self._compare(session)
+        except StoreError as error:
+            self.outcomes.store_error = f"{type(error).__name__}: {error}"
+
+    def _compare(self, session: pytest.Session) -> None:
         from iqa_robustness.gate.comparisons import attempt_of
         from iqa_robustness.gate.doubts import doubted
         from iqa_robustness.gate.worst_case import harm_of, worst_cases

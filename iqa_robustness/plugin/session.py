@@ -180,7 +180,17 @@ class RobustnessSession:
         """The store of the run, above its base if there is one. Raises ConfigurationError, StoreError."""
         from iqa_robustness.store import Store
 
-        return Store(self.store_url, read_only=read_only, base=self._placed("store-base") or None)
+        return Store(self.store_url, read_only=read_only, base=self.store_base)
+
+    @cached_property
+    def store_base(self) -> str | None:
+        """Of `--iqa-store-base`, looked for; a relative path is taken from the root directory. None when not given."""
+        url = self._placed("store-base")
+        if not url:
+            return None
+        from iqa_robustness.store.store import existing
+
+        return existing(url).url
 
     @property
     def facts(self) -> dict[str, str]:
@@ -241,7 +251,7 @@ class RobustnessSession:
             between=between,
         )
         if not self.config.option.collectonly:
-            _ = self.baseline
+            _ = self.baseline, self.store_base
         _ = (
             self.thresholds,
             self.timeout,

@@ -53,7 +53,7 @@ class Store:
     def __init__(self, url: str | Path, *, read_only: bool = False, base: str | Path | None = None) -> None:
         self.url = str(url)
         self.read_only = read_only
-        self.base = None if base is None else _existing(base)
+        self.base = None if base is None else existing(base)
         self.damaged: set[str] = set()
         self.fs, root = places.opened(self.url)
         self.local = isinstance(self.fs, LocalFileSystem)
@@ -276,7 +276,8 @@ class Store:
         return places.named_failures(done, self.url)
 
 
-def _existing(url: str | Path) -> Store:
+def existing(url: str | Path) -> Store:
+    """A base, to be read. Raises ConfigurationError where there is none."""
     base = Store(url, read_only=True)
     if base.local and not Path(base.root).is_dir():
         raise ConfigurationError(
