@@ -13,17 +13,19 @@ SCRIPT = Path(__file__).parents[3] / "benchmarks" / "store_under_fire.py"
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL on Windows")
 def test_killed_processes_lose_nothing_and_leave_nothing_behind() -> None:
-    command = [sys.executable, str(SCRIPT), "--kills=25", "--runs=0", "--seed=5"]
+    command = [sys.executable, str(SCRIPT), "--kills=20", "--runs=0", "--seed=5"]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     lines = result.stdout.splitlines()
     assert result.returncode == 0, result.stdout + result.stderr
     assert lines[-1] == "nothing lost, nothing wrong, nothing left behind"
     kills, writes = (int(part.split()[0]) for part in (lines[0], lines[0].split("), ")[1]))
-    assert kills >= 25
+    assert kills >= 20
     assert writes > 0  # else nothing was put to the test
     assert int(lines[1].split()[0]) > 0
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL on Windows")
 def test_the_script_notices_a_store_that_loses_and_damages(tmp_path: Path) -> None:
     # A store that writes in place, as many do: what the script is to find.
     broken = tmp_path / "broken.py"
