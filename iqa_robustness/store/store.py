@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from fsspec.implementations.local import LocalFileSystem
 
 from iqa_robustness.errors import ConfigurationError, CorruptEntryError, StoreError, Where
@@ -26,7 +25,7 @@ from iqa_robustness.store.entry import (
     read_manifest,
 )
 from iqa_robustness.store.keys import Key
-from iqa_robustness.store.locks import remove_all_free
+from iqa_robustness.store.locks import held, remove_all_free
 from iqa_robustness.store.scratch import new_scratch, remove_abandoned
 
 # On an object store a file's name begins with that of its content: see `Store._put_remote`.
@@ -125,18 +124,17 @@ class Store:
             yield
             return
         path = Path(self.lock_folder, f"{key.digest}.lock")
-        with self._named_failures("locked"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path)
-            lock.acquire()
-        try:
-            yield
-        finally:
-            # Whoever still waits for it finds the entry; nobody else will ask for it.
-            if Path(self.path_of(key.digest), MANIFEST).is_file():
-                with contextlib.suppress(OSError):
-                    path.unlink()
-            lock.release()
+        with contextlib.ExitStack() as stack:
+            with self._named_failures("locked"):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(held(path))
+            try:
+                yield
+            finally:
+                # Whoever still waits for it finds the entry; nobody else will ask for it.
+                if Path(self.path_of(key.digest), MANIFEST).is_file():
+                    with contextlib.suppress(OSError):
+                        path.unlink()
 
     def quarantined(self, digest: str, reason: str) -> CorruptEntryError:
         """Move a damaged entry out of the readers' way and return the error to raise."""
