@@ -60,7 +60,7 @@ class Store:
         if places.is_s3(self.fs):
             places.require_bucket(self.fs, root, self.url)
         if not read_only:
-            with self._named_failures("prepared"):
+            with self.named_failures("prepared"):
                 self._make_folder(self.root)
                 remove_abandoned(self.scratch_folder)
                 if self.local:
@@ -88,7 +88,7 @@ class Store:
 
     def digests(self, *, holding: str = MANIFEST) -> list[str]:
         """Digests of all entries that hold a file of this name, sorted; their manifests are not looked at."""
-        with self._named_failures("listed"):
+        with self.named_failures("listed"):
             self.fs.invalidate_cache()
             found = self.fs.glob(f"{self.root}/entries/*/*/*{holding}")
         own = {path.split("/")[-2] for path in found if _plain(path.split("/")[-1]) == holding}
@@ -102,7 +102,7 @@ class Store:
         """
         if self.read_only:
             raise StoreError(f"the store {self.shown} is read-only", fix="give a writable --iqa-store")
-        with self._named_failures("written"):
+        with self.named_failures("written"):
             manifest = {
                 "layout": LAYOUT,
                 "key": key.document,
@@ -125,7 +125,7 @@ class Store:
             return
         path = Path(self.lock_folder, f"{key.digest}.lock")
         with contextlib.ExitStack() as stack:
-            with self._named_failures("locked"):
+            with self.named_failures("locked"):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(held(path))
             try:
@@ -159,7 +159,7 @@ class Store:
 
     def scratch(self) -> Path:
         """A new local folder for files that `put` will take over; `put` or the next start removes it."""
-        with self._named_failures("written"):
+        with self.named_failures("written"):
             return new_scratch(self.scratch_folder)
 
     def unfinished(self, key: Key) -> Path:
@@ -195,12 +195,16 @@ class Store:
         """The error to raise for what the file system refused."""
         return places.failure(done, self.url, error)
 
+    def named_failures(self, done: str) -> contextlib.AbstractContextManager[None]:
+        """Raise StoreError for what the file system refuses meanwhile, the scratch folder's among it."""
+        return places.named_failures(done, self.url)
+
     @property
     def _local_folder(self) -> Path:
         return Path(self.root) if self.local else Path.home() / ".cache" / "iqa-robustness"
 
     def _own(self, digest: str) -> Entry | None:
-        with self._named_failures("read"):
+        with self.named_failures("read"):
             try:
                 data = self.fs.cat_file(f"{self.path_of(digest)}/{MANIFEST}")
             except (FileNotFoundError, NotADirectoryError):
@@ -269,9 +273,6 @@ class Store:
     def _make_folder(self, path: str) -> None:
         if not places.is_s3(self.fs):
             self.fs.makedirs(path, exist_ok=True)
-
-    def _named_failures(self, done: str) -> contextlib.AbstractContextManager[None]:
-        return places.named_failures(done, self.url)
 
 
 def existing(url: str | Path) -> Store:

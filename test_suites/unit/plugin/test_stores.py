@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import s3fs
 
+from iqa_robustness.bench.sources import ImageTar
 from iqa_robustness.cli import main
 from iqa_robustness.errors import ExitCode
 
@@ -97,7 +98,18 @@ def test_damaged_stages_are_found_when_they_are_needed_and_all_of_them_mended(pr
     assert len(said) == len(damaged) == len([*(store / "quarantine").iterdir()])
 
 
-def test_a_full_disk_is_infrastructure(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_infrastructure_also_while_images_are_written(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageTar, "add", full)
+        result = project.run("--iqa-strength=medium")
+    assert result.ret == ExitCode.INFRASTRUCTURE
+    result.stdout.fnmatch_lines(["StoreError: the store cannot be written: *No space left*", "*check free disk space*"])
+    assert [*(project.path / ".iqa-store" / "v1" / "tmp").iterdir()] == []
     write = Path.write_bytes
 
     def refusing(path: Path, data: bytes) -> int:
