@@ -7,7 +7,7 @@ READY := .venv/.ready
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)')
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help setup bench test test-slow lint format clean
+.PHONY: help setup bench test test-slow store-fire lint format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test: $(READY) ## unit and conformance tests, and a small slice of the robustnes
 test-slow: $(READY) ## the tests that `make test` leaves out, and properties on new examples
 	$(BIN)/pytest test_suites/unit test_suites/conformance -n $(WORKERS) -m slow --durations=10
 	HYPOTHESIS_PROFILE=explore $(BIN)/pytest test_suites/unit test_suites/conformance -n $(WORKERS) -m "hypothesis and not slow"
+
+store-fire: $(READY) ## a thousand kills and flipped bytes, and what the store makes of them
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/store_under_fire.py
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .

@@ -93,7 +93,11 @@ def _parser() -> argparse.ArgumentParser:
             "iqa_robustness.reporting.leaderboard_command",
             "defenses ranked from stored records: build the pages, pack and admit records",
         ),
-        ("store", "iqa_robustness.reporting.store_command", "export what later runs are compared with"),
+        (
+            "store",
+            "iqa_robustness.reporting.store_command",
+            "look into stores, verify, clean, merge, export, compare, promote",
+        ),
         (
             "thresholds",
             "iqa_robustness.reporting.thresholds_command",

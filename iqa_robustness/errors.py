@@ -246,3 +246,11 @@ class StoreError(IqaRobustnessError):
 
 class CorruptEntryError(StoreError):
     """A store entry does not match its digest."""
+
+
+class StoreConflictError(StoreError):
+    """Two stores have different contents under one key."""
+
+
+class PromotionError(ConfigurationError):
+    """An overlay may not be copied into its base from here."""

@@ -33,6 +33,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--iqa-size", type=parsed_size, metavar="HxW", help="pixels, instead of the profile's size")
     parser.add_argument("--iqa-profile", choices=names(), default="smoke")
     parser.add_argument("--iqa-store", metavar="URL", default=".iqa-store", help="folder or fsspec URL of the store")
+    parser.add_argument("--iqa-store-base", metavar="URL", help="a store that is only read, for what --iqa-store lacks")
     parser.add_argument("--iqa-from-store", action="store_true", help="compute nothing that the store has not")
     parser.add_argument("--iqa-device", default="auto", help="auto, cpu, cuda, cuda:1 …")
     parser.add_argument("--iqa-micro-batch", type=int, default=4, help="rows of every forward pass")
@@ -51,7 +52,7 @@ def experiment_of(options: argparse.Namespace) -> Experiment:
         profile=chosen,
         sizes=Sizes(dataset=options.iqa_dataset, images=options.iqa_images, seed=options.iqa_seed),
         runner=LocalRunner(
-            Store(options.iqa_store, read_only=options.iqa_from_store),
+            Store(options.iqa_store, read_only=options.iqa_from_store, base=options.iqa_store_base),
             numerics,
             from_store=options.iqa_from_store,
             progress=_Lines(),

@@ -6,6 +6,7 @@ scores(pair, clean) · scores(pair, placebo) · scores(pair, either, encoded) �
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -231,7 +232,8 @@ class Stages:
 
     def _attack(self, attack: Attack, metric: Metric, clean: Clean, key: Key) -> dict[str, bytes | Path]:
         scratch = self.store.scratch()
-        tar = ImageTar(scratch / "images.tar")
+        with self.store.named_failures("written"):
+            tar = ImageTar(scratch / "images.tar")
         parts: list[Columns] = []
         traces: list[tuple[int, tuple[float, ...]]] = []
         try:
@@ -248,7 +250,8 @@ class Stages:
                     micro_batch=self.numerics.micro_batch,
                     key=key.digest,
                 )
-                tar.add(result.images)
+                with self.store.named_failures("written"):
+                    tar.add(result.images)
                 attacked = len(rows) if result.entrants is None else int(result.entrants.sum())
                 if attacked:
                     traces.append((attacked, result.trace))
@@ -269,9 +272,11 @@ class Stages:
                     }
                 )
             columns = {**joined(parts), "trace": mean_trace(traces)}
-            return {VALUES: packed(columns), "images.tar": tar.close()}
+            with self.store.named_failures("written"):
+                return {VALUES: packed(columns), "images.tar": tar.close()}
         except BaseException:
-            tar.close()
+            with contextlib.suppress(OSError):
+                tar.close()
             shutil.rmtree(scratch, ignore_errors=True)
             raise
 

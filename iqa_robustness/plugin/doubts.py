@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from iqa_robustness.errors import StoreError
 from iqa_robustness.plugin.outcomes import Outcomes
 from iqa_robustness.plugin.session import RobustnessSession
 
@@ -31,12 +32,18 @@ class Doubts:
         """Compare the attacks, now that all have been seen; what that changes is reported as an error."""
         if self.outcomes.configuration_error or not self.outcomes.cells:
             return
+        try:
+            self._compare(session)
+        except StoreError as error:
+            self.outcomes.store_error = f"{type(error).__name__}: {error}"
+
+    def _compare(self, session: pytest.Session) -> None:
         from iqa_robustness.gate.comparisons import attempt_of
         from iqa_robustness.gate.doubts import doubted
         from iqa_robustness.gate.worst_case import harm_of, worst_cases
-        from iqa_robustness.store import Record, Store
+        from iqa_robustness.store import Record
 
-        store = Store(self.session.store_url, read_only=True)
+        store = self.session.open_store(read_only=True)
         attempts: dict[str, Attempt] = {}
         harms: dict[str, Harm] = {}
         for name, outcome in self.outcomes.cells.items():

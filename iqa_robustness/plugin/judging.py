@@ -47,7 +47,7 @@ class Gate:
             pytest.skip.Exception: the cell has no meaning, for one a white-box attack on a metric without gradients.
         """
         runner = self._session.runner
-        computed = runner.computed
+        computed, repaired = runner.computed, len(runner.repaired)
         try:
             with time_limit(self._session.timeout, cell=cell.name):
                 record = runner.record(cell, pair)
@@ -57,7 +57,8 @@ class Gate:
         today = self._session.today
         before = self._session.baseline.of(record) if self._session.baseline is not None else None
         verdict = judge(record, self._session.thresholds.for_cell(cell), today=today, baseline=before)
-        self._report(cell, pair, record, verdict, computed=runner.computed > computed)
+        mended = runner.repaired[repaired:]
+        self._report(cell, pair, record, verdict, computed=runner.computed > computed, repaired=mended)
         return verdict
 
     def check(self, cell: Cell, pair: Pair) -> Verdict:
@@ -88,10 +89,13 @@ class Gate:
     def _place(self, verdict: Verdict, what: str) -> str:
         return f"{self._session.thresholds.path.name}, line {verdict.thresholds.origin.get(what, 0)}"
 
-    def _report(self, cell: Cell, pair: Pair, record: Record, verdict: Verdict, *, computed: bool) -> None:
+    def _report(
+        self, cell: Cell, pair: Pair, record: Record, verdict: Verdict, *, computed: bool, repaired: list[str]
+    ) -> None:
         node = self._request.node
         command = reproduce_command(node.nodeid, self._request.config)
-        node.stash[OUTCOME] = {**outcome(cell, record, verdict, computed=computed), "command": command}
+        known = outcome(cell, record, verdict, computed=computed)
+        node.stash[OUTCOME] = {**known, "repaired": repaired, "command": command}
         for name, measurement in verdict.measurements.items():
             if measurement.applicable:
                 node.user_properties.append((name, f"{measurement.value:.6g}"))

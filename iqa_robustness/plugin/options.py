@@ -35,6 +35,10 @@ OPTIONS = (
     Option(name="images", help="images a cell uses, instead of the profile's number"),
     Option(name="profile", help="how much is run: smoke, standard, paper, purification-study", default="smoke"),
     Option(name="store", help="folder or fsspec URL of the store", default=".iqa-store"),
+    Option(
+        name="store-base",
+        help="a store that is only read: what --iqa-store lacks is taken from there, what is new goes into --iqa-store",
+    ),
     Option(name="from-store", help="compute nothing; judge what the store holds, the rest is missing", flag=True),
     Option(name="thresholds", help="thresholds file", default="thresholds.yaml"),
     Option(

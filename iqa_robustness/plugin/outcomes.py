@@ -35,6 +35,7 @@ class Outcomes:
     cells: outcome of every judged or broken cell, by its name.
     other_failures: failed reports of tests without a cell.
     configuration_error: what a worker could not start with.
+    store_error: why the store could not be read at the end of the run.
     not_applicable: items skipped since their cell has no meaning.
     worst_cases: over the attacks of the run, known at its end.
     """
@@ -44,6 +45,7 @@ class Outcomes:
         self.other_failures = 0
         self.lost: list[str] = []
         self.configuration_error = ""
+        self.store_error = ""
         self.not_applicable = 0
         self.worst_cases: list[WorstCase] = []
 
@@ -75,7 +77,7 @@ class Outcomes:
         codes = {ExitCode(cell["exit_code"]) for cell in self._consequential()}
         if self.other_failures:
             codes.add(ExitCode.FAIL)
-        if self.lost:
+        if self.lost or self.store_error:
             codes.add(ExitCode.INFRASTRUCTURE)
         if ExitCode.CONFIGURATION in codes:
             return ExitCode.CONFIGURATION
@@ -150,6 +152,7 @@ def _broken(item: pytest.Item, error: BaseException) -> dict[str, Any]:
         "sources": {},
         "record": "",
         "computed": False,
+        "repaired": [],
         "seconds": 0.0,
         "cost": {},
         "command": reproduce_command(item.nodeid, item.config),

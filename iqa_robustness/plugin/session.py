@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from iqa_robustness.gate.baseline import Baseline
     from iqa_robustness.gate.thresholds import Thresholds
     from iqa_robustness.metrics.ranges import Ranges
+    from iqa_robustness.store import Store
 
 ATTACHMENTS = ("none", "worst", "all")
 
@@ -174,12 +174,30 @@ class RobustnessSession:
     @cached_property
     def store_url(self) -> str:
         """Where the store is; a relative path is taken from the root directory."""
-        url = self._value("store")
-        return url if "://" in url else str(self.config.rootpath / url)
+        return self._placed("store")
+
+    def open_store(self, *, read_only: bool) -> Store:
+        """The store of the run, above its base if there is one. Raises ConfigurationError, StoreError."""
+        from iqa_robustness.store import Store
+
+        return Store(self.store_url, read_only=read_only, base=self.store_base)
+
+    @cached_property
+    def store_base(self) -> str | None:
+        """Of `--iqa-store-base`, looked for; a relative path is taken from the root directory. None when not given."""
+        url = self._placed("store-base")
+        if not url:
+            return None
+        from iqa_robustness.store.store import existing
+
+        return existing(url).url
 
     @property
     def facts(self) -> dict[str, str]:
         """What a reader of a report needs to place its numbers."""
+        from iqa_robustness.store.places import without_secrets
+
+        base = self._value("store-base")
         return {
             "profile": self.profile.name,
             "images": self.sizes.dataset,
@@ -187,8 +205,9 @@ class RobustnessSession:
             "seed": str(self.sizes.seed),
             "thresholds": self.thresholds.path.name,
             "thresholds-sha256": self.thresholds.sha256,
-            # As it was given, without what may stand before an @: reports are published.
-            "store": re.sub(r"(?<=://)[^/@]*@", "", self._value("store")),
+            # As they were given, without what may stand before an @: reports are published.
+            "store": without_secrets(self._value("store")),
+            **({"store-base": without_secrets(base)} if base else {}),
         }
 
     @cached_property
@@ -197,11 +216,10 @@ class RobustnessSession:
         from iqa_robustness.bench.devices import Numerics, prepared_device
         from iqa_robustness.bench.runners.local import LocalRunner
         from iqa_robustness.plugin.progress import TerminalProgress
-        from iqa_robustness.store import Store
 
         numerics = Numerics(device=prepared_device(self._value("device")), micro_batch=self._number("micro-batch") or 1)
         from_store = options.flag(self.config, "from-store")
-        store = Store(self.store_url, read_only=from_store)
+        store = self.open_store(read_only=from_store)
         progress = TerminalProgress(self.config)
         return LocalRunner(
             store,
@@ -233,7 +251,7 @@ class RobustnessSession:
             between=between,
         )
         if not self.config.option.collectonly:
-            _ = self.baseline
+            _ = self.baseline, self.store_base
         _ = (
             self.thresholds,
             self.timeout,
@@ -251,6 +269,11 @@ class RobustnessSession:
             if reason:
                 self.left_out[metric] = reason
         return found
+
+    def _placed(self, name: str) -> str:
+        """A store's URL; a relative path is taken from the root directory."""
+        url = self._value(name)
+        return url if not url or "://" in url else str(self.config.rootpath / url)
 
     def _value(self, name: str) -> str:
         return options.value(self.config, name)

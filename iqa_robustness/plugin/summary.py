@@ -92,20 +92,19 @@ class Summary:
                 gallery=self._gallery(),
                 allure_folder=Path(allure_folder) if allure_folder else None,
             )
-            self._write_verdict(int(session.exitstatus))
+            if not self.outcomes.store_error:
+                self._write_verdict(int(session.exitstatus))
 
     def _gallery(self) -> Gallery | None:
         """Pictures of the cells that need a look; None with `--iqa-attachments none`."""
-        if self.session.attachments == "none":
+        if self.session.attachments == "none" or self.outcomes.store_error:
             return None
         from iqa_robustness.reporting.triptychs import gallery
-        from iqa_robustness.store import Store
 
-        return gallery([*self.outcomes.cells.values()], Store(self.session.store_url, read_only=True))
+        return gallery([*self.outcomes.cells.values()], self.session.open_store(read_only=True))
 
     def _write_verdict(self, exit_code: int) -> None:
         from iqa_robustness.reporting.verdict_file import Circumstances, write_verdict
-        from iqa_robustness.store import Store
 
         circumstances = Circumstances(
             thresholds=self.session.thresholds,
@@ -113,7 +112,7 @@ class Summary:
             baseline=self.session.baseline_url,
             exit_code=exit_code,
         )
-        store = Store(self.session.store_url, read_only=True)
+        store = self.session.open_store(read_only=True)
         write_verdict([*self.outcomes.cells.values()], store, circumstances, self.session.reports / "verdict.json")
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
@@ -123,8 +122,9 @@ class Summary:
         terminalreporter.section("image-quality robustness")
         for metric, reason in sorted(self.session.left_out.items()):
             terminalreporter.write_line(f"left out: {metric}: {reason}", yellow=True)
-        if self.outcomes.configuration_error:
-            terminalreporter.write_line(f"ERROR: {self.outcomes.configuration_error}", red=True)
+        for error in (self.outcomes.configuration_error, self.outcomes.store_error):
+            if error:
+                terminalreporter.write_line(f"ERROR: {error}", red=True)
         if self.outcomes.started:
             from iqa_robustness.reporting.table import summary_lines
 

@@ -32,6 +32,7 @@ from iqa_robustness.reporting.results import (
     number_of,
     ordered,
     pair_rows,
+    repairs_of,
     shown_worst_cases,
     spoken_counts,
     spoken_noise,
@@ -62,6 +63,10 @@ def summary_markdown(cells: Sequence[Outcome], facts: Mapping[str, str], worst_c
     lines = ["# Image-quality robustness", "", f"{len(judged)} cells: {spoken_counts(counts)}.", ""]
     if any(cell["mos_kind"] == "pseudo" for cell in judged):
         lines += ["Opinion scores are pseudo (a formula, not people): they gate this data set's own run only.", ""]
+    repairs = repairs_of(cells)
+    if repairs:
+        lines += ["Damaged entries of the store were set aside and computed again:", ""]
+        lines += [*(f"* {what}" for what in repairs), ""]
     lines += [
         "| metric | defense | verdict | worst attack | D_score, % of range | ÷ SD | placebo | noise "
         "| SROCC clear → adv |",

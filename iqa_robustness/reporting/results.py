@@ -200,6 +200,11 @@ def counted(cells: Iterable[Outcome]) -> dict[str, int]:
     return {name: labels.count(name) for name in SEVERITY if name in labels}
 
 
+def repairs_of(cells: Iterable[Outcome]) -> list[str]:
+    """Which damaged entries of the store were set aside and computed again, each once."""
+    return list(dict.fromkeys(what for cell in cells for what in cell.get("repaired", ())))
+
+
 def spoken_counts(counts: dict[str, int]) -> str:
     """`2 fail, 1 known weakness, 5 pass`."""
     return ", ".join(f"{number} {LABELS[name]}" for name, number in counts.items())

@@ -21,6 +21,7 @@ from iqa_robustness.reporting.results import (
     is_control,
     measure_of,
     pair_rows,
+    repairs_of,
     spoken_counts,
     spoken_noise,
 )
@@ -42,6 +43,7 @@ def summary_lines(cells: Sequence[Outcome], *, lost: Sequence[str] = ()) -> list
     if cells:
         known = sum(cell["status"] != "missing" for cell in cells) - computed
         lines.append(f"{computed} computed in this run, {known} taken from the store")
+    lines += [f"repaired: {what}" for what in repairs_of(cells)]
     if lost:
         lines.append(f"{len(lost)} lost with their worker: {', '.join(lost)}")
     if any(cell["mos_kind"] == "pseudo" for cell in judged):

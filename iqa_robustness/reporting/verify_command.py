@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of `iqa-robustness verify`."""
     parser.add_argument("verdict", type=Path, metavar="FILE", help="reports/verdict.json of a run")
     parser.add_argument("--iqa-store", metavar="URL", default=".iqa-store", help="folder or fsspec URL of the store")
+    parser.add_argument("--iqa-store-base", metavar="URL", help="where the run had one")
     parser.add_argument("--iqa-thresholds", type=Path, default=Path("thresholds.yaml"), metavar="FILE")
     parser.add_argument("--iqa-baseline", default="", metavar="FILE", help="where the run had one")
 
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print every difference; exit code 1 where there is one."""
     document = read_verdict(options.verdict)
-    store = Store(options.iqa_store, read_only=True)
+    store = Store(options.iqa_store, read_only=True, base=options.iqa_store_base)
     thresholds = Thresholds.load(options.iqa_thresholds)
     differences = _circumstances(document, options, thresholds)
     baseline = Baseline.load(options.iqa_baseline) if options.iqa_baseline else None

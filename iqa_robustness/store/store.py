@@ -3,86 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import os
 import re
 import shutil
-import socket
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import fsspec
-from filelock import FileLock
 from fsspec.implementations.local import LocalFileSystem
 
 from iqa_robustness.errors import ConfigurationError, CorruptEntryError, StoreError, Where
+from iqa_robustness.store import places
+from iqa_robustness.store.entry import (
+    LAYOUT,
+    MANIFEST,
+    VOLATILE,
+    Entry,
+    digest_and_size,
+    is_intact,
+    read_manifest,
+)
 from iqa_robustness.store.keys import Key
+from iqa_robustness.store.locks import held, remove_all_free
+from iqa_robustness.store.scratch import new_scratch, remove_abandoned
 
-_MANIFEST = "manifest.json"
-_VOLATILE = "volatile.json"
-_LAYOUT = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """A finished entry: its files have the digests of its manifest.
-
-    store: where it is.
-    digest: of the key.
-    manifest: layout, key document, and name, SHA-256 and size of every file.
-    """
-
-    store: Store
-    digest: str
-    manifest: dict[str, Any]
-
-    def read(self, name: str) -> bytes:
-        """A file's bytes, verified. Raises CorruptEntryError after moving the entry to quarantine."""
-        with self.open(name) as file:
-            return file.read()
-
-    @contextlib.contextmanager
-    def open(self, name: str) -> Iterator[IO[bytes]]:
-        """A file for reading, verified from end to end before the first byte is handed out."""
-        path = f"{self.store.path_of(self.digest)}/{name}"
-        if name not in self.manifest["files"]:
-            held = ", ".join(sorted(self.manifest["files"])) or "no files"
-            raise StoreError(f"a store entry has no file {name!r}", where=Where(file=path), fix=f"it holds {held}")
-        # What the caller does with the file fails outside of these handlers: it says nothing about the entry.
-        try:
-            file = self.store.fs.open(path, "rb")
-        except (FileNotFoundError, NotADirectoryError):
-            raise self.store.quarantined(self.digest, f"{name} is missing") from None
-        except OSError as error:
-            raise self.store.failure("read", error) from error
-        with file:
-            try:
-                intact = hashlib.file_digest(file, "sha256").hexdigest() == self.manifest["files"][name]["sha256"]
-                file.seek(0)
-            except OSError as error:
-                raise self.store.failure("read", error) from error
-            if not intact:
-                raise self.store.quarantined(self.digest, f"{name} does not match its digest")
-            yield file
-
-    def files(self) -> dict[str, bytes]:
-        """All files, verified."""
-        return {name: self.read(name) for name in self.manifest["files"]}
-
-    @property
-    def volatile(self) -> dict[str, Any]:
-        """Facts about the run that wrote the entry; not part of its identity, empty if unreadable."""
-        try:
-            loaded: dict[str, Any] = json.loads(
-                self.store.fs.cat_file(f"{self.store.path_of(self.digest)}/{_VOLATILE}")
-            )
-        except (OSError, ValueError):
-            return {}
-        return loaded
+# On an object store a file's name begins with that of its content: see `Store._put_remote`.
+_OBJECT = re.compile(r"[0-9a-f]{16}-(.+)")
 
 
 class Store:
@@ -94,28 +41,30 @@ class Store:
     Args:
         url: a path or fsspec URL; made if it does not exist.
         read_only: refuse to write.
+        base: another store, which is only read: what this one lacks is taken from there.
 
     Raises:
-        ConfigurationError: no such kind of URL, or its fsspec driver is not installed.
+        ConfigurationError: no such kind of URL, its fsspec driver is not installed, it holds a password, or there is
+            no base.
         StoreError: the place cannot be written, where that is asked for.
     """
 
-    def __init__(self, url: str | Path, *, read_only: bool = False) -> None:
+    def __init__(self, url: str | Path, *, read_only: bool = False, base: str | Path | None = None) -> None:
         self.url = str(url)
         self.read_only = read_only
-        try:
-            self.fs, root = fsspec.core.url_to_fs(self.url)
-        except (ImportError, ValueError) as error:
-            raise ConfigurationError(
-                f"the store {self.url!r} cannot be opened: {error}",
-                fix="give --iqa-store a folder, or a URL whose fsspec driver is installed (s3fs for s3://)",
-            ) from error
+        self.base = None if base is None else existing(base)
+        self.damaged: set[str] = set()
+        self.fs, root = places.opened(self.url)
         self.local = isinstance(self.fs, LocalFileSystem)
-        self.root = f"{root.rstrip('/')}/v{_LAYOUT}"
+        self.root = f"{root}/v{LAYOUT}"
+        if places.is_s3(self.fs):
+            places.require_bucket(self.fs, root, self.url)
         if not read_only:
-            with self._named_failures("prepared"):
-                self.fs.makedirs(self.root, exist_ok=True)
-                self._remove_abandoned()
+            with self.named_failures("prepared"):
+                self._make_folder(self.root)
+                remove_abandoned(self.scratch_folder)
+                if self.local:
+                    remove_all_free(self.lock_folder)
 
     def path_of(self, digest: str) -> str:
         """Where an entry is or would be."""
@@ -126,29 +75,24 @@ class Store:
         return self.find(key.digest)
 
     def find(self, digest: str) -> Entry | None:
-        """The entry of a key's digest, or None. Raises CorruptEntryError when its manifest is damaged."""
-        try:
-            data = self.fs.cat_file(f"{self.path_of(digest)}/{_MANIFEST}")
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise self.failure("read", error) from error
-        try:
-            manifest = json.loads(data)
-            intact = manifest["layout"] == _LAYOUT and Key(manifest["key"]).digest == digest
-            intact = intact and all(isinstance(facts["sha256"], str) for facts in manifest["files"].values())
-        except (ValueError, KeyError, TypeError, AttributeError, ConfigurationError):
-            intact = False
-        if not intact:
-            raise self.quarantined(digest, f"{_MANIFEST} is damaged")
-        return Entry(store=self, digest=digest, manifest=manifest)
+        """The entry of a key's digest, here or in the base, or None.
 
-    def digests(self, *, holding: str = _MANIFEST) -> list[str]:
+        Raises:
+            CorruptEntryError: its manifest is damaged. Asked again, a damaged entry is no entry; that of a base, which
+                cannot be moved aside, is one no longer for the store above it.
+        """
+        own = self._own(digest)
+        if own is not None or self.base is None or digest in self.base.damaged:
+            return own
+        return self.base.find(digest)
+
+    def digests(self, *, holding: str = MANIFEST) -> list[str]:
         """Digests of all entries that hold a file of this name, sorted; their manifests are not looked at."""
-        try:
-            return sorted(path.split("/")[-2] for path in self.fs.glob(f"{self.root}/entries/*/*/{holding}"))
-        except OSError as error:
-            raise self.failure("listed", error) from error
+        with self.named_failures("listed"):
+            self.fs.invalidate_cache()
+            found = self.fs.glob(f"{self.root}/entries/*/*/*{holding}")
+        own = {path.split("/")[-2] for path in found if _plain(path.split("/")[-1]) == holding}
+        return sorted(own | {*(self.base.digests(holding=holding) if self.base is not None else ())})
 
     def put(self, key: Key, files: Mapping[str, bytes | Path], *, volatile: Mapping[str, Any] | None = None) -> Entry:
         """Write an entry; if another process was first, its entry stands. Paths are moved into the store.
@@ -157,43 +101,56 @@ class Store:
             StoreError: disk full, no permission, read-only store. Nothing half-written is left where readers look.
         """
         if self.read_only:
-            raise StoreError(f"the store {self.url} is read-only", fix="give a writable --iqa-store")
-        with self._named_failures("written"):
-            manifest = {"layout": _LAYOUT, "key": key.document, "files": {n: _facts(f) for n, f in files.items()}}
-            own = {
-                _VOLATILE: json.dumps(dict(volatile or {}), sort_keys=True).encode(),
-                _MANIFEST: json.dumps(manifest, sort_keys=True, indent=1).encode(),
+            raise StoreError(f"the store {self.shown} is read-only", fix="give a writable --iqa-store")
+        with self.named_failures("written"):
+            manifest = {
+                "layout": LAYOUT,
+                "key": key.document,
+                "files": {n: digest_and_size(f) for n, f in files.items()},
             }
-            (self._put_local if self.local else self._put_remote)(key.digest, {**files, **own})
+            about = json.dumps(dict(volatile or {}), sort_keys=True).encode()
+            (self._put_local if self.local else self._put_remote)(key.digest, files, about, manifest)
             shutil.rmtree(self.unfinished(key), ignore_errors=True)
         # The entry that stands, which need not be this one: its own manifest describes its files.
-        return self.get(key) or Entry(store=self, digest=key.digest, manifest=manifest)
+        return self._own(key.digest) or Entry(store=self, digest=key.digest, manifest=manifest)
 
     @contextlib.contextmanager
     def lock(self, key: Key) -> Iterator[None]:
-        """Hold while computing a key, so that it is computed once on a host; a dead holder's lock is free."""
+        """Hold while computing a key, so that it is computed once on a host; a dead holder's lock is free.
+
+        On file systems without locks, object stores among them, it may be computed more than once; it is written once.
+        """
         if not self.local or self.read_only:
             yield
             return
-        folder = Path(self.root, "locks")
-        with self._named_failures("locked"):
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / f"{key.digest}.lock")
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
+        path = Path(self.lock_folder, f"{key.digest}.lock")
+        with contextlib.ExitStack() as stack:
+            with self.named_failures("locked"):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(held(path))
+            try:
+                yield
+            finally:
+                # Whoever still waits for it finds the entry; nobody else will ask for it.
+                if Path(self.path_of(key.digest), MANIFEST).is_file():
+                    with contextlib.suppress(OSError):
+                        path.unlink()
 
     def quarantined(self, digest: str, reason: str) -> CorruptEntryError:
         """Move a damaged entry out of the readers' way and return the error to raise."""
         path, place = self.path_of(digest), "left in place, the store is read-only"
+        self.damaged.add(digest)
         if not self.read_only:
-            aside, place = f"{self.root}/quarantine/{digest}-{uuid.uuid4().hex[:8]}", "it cannot be moved aside"
+            aside, place = f"{self.quarantine}/{digest}-{uuid.uuid4().hex[:8]}", "it cannot be moved aside"
             with contextlib.suppress(OSError):
-                self.fs.makedirs(f"{self.root}/quarantine", exist_ok=True)
-                self.fs.mv(path, aside, recursive=True)
+                self._make_folder(self.quarantine)
+                self._move(path, aside)
                 place = f"moved to {aside}"
+            if self.local and is_intact(Path(aside), digest):
+                # Between the finding and the move another process had mended it.
+                place = "mended by another process"
+                with contextlib.suppress(OSError):
+                    Path(aside).rename(path)
         return CorruptEntryError(
             f"a store entry is corrupt: {reason} ({place})",
             where=Where(file=path),
@@ -202,27 +159,67 @@ class Store:
 
     def scratch(self) -> Path:
         """A new local folder for files that `put` will take over; `put` or the next start removes it."""
-        place = self._scratch_folder / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        with self._named_failures("written"):
-            place.mkdir(parents=True)
-        return place
+        with self.named_failures("written"):
+            return new_scratch(self.scratch_folder)
 
     def unfinished(self, key: Key) -> Path:
         """A local folder where a long computation of a key finds again what it left; `put` removes it."""
-        return self._local_folder / "unfinished" / key.digest
+        return self.unfinished_folder / key.digest
 
     @property
-    def _scratch_folder(self) -> Path:
+    def shown(self) -> str:
+        """The URL as reports and messages may have it."""
+        return places.without_secrets(self.url)
+
+    @property
+    def quarantine(self) -> str:
+        """Where damaged entries are."""
+        return f"{self.root}/quarantine"
+
+    @property
+    def lock_folder(self) -> Path:
+        """Where locks are; of a store on a local disk."""
+        return Path(self.root) / "locks"
+
+    @property
+    def scratch_folder(self) -> Path:
+        """Where `scratch` makes its folders."""
         return self._local_folder / "tmp"
+
+    @property
+    def unfinished_folder(self) -> Path:
+        """Where `unfinished` has its folders."""
+        return self._local_folder / "unfinished"
+
+    def failure(self, done: str, error: OSError) -> StoreError:
+        """The error to raise for what the file system refused."""
+        return places.failure(done, self.url, error)
+
+    def named_failures(self, done: str) -> contextlib.AbstractContextManager[None]:
+        """Raise StoreError for what the file system refuses meanwhile, the scratch folder's among it."""
+        return places.named_failures(done, self.url)
 
     @property
     def _local_folder(self) -> Path:
         return Path(self.root) if self.local else Path.home() / ".cache" / "iqa-robustness"
 
-    def _put_local(self, digest: str, files: Mapping[str, bytes | Path]) -> None:
+    def _own(self, digest: str) -> Entry | None:
+        with self.named_failures("read"):
+            try:
+                data = self.fs.cat_file(f"{self.path_of(digest)}/{MANIFEST}")
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        manifest = read_manifest(data, digest)
+        if manifest is None:
+            raise self.quarantined(digest, f"{MANIFEST} is damaged")
+        return Entry(store=self, digest=digest, manifest=manifest)
+
+    def _put_local(
+        self, digest: str, files: Mapping[str, bytes | Path], about: bytes, manifest: Mapping[str, Any]
+    ) -> None:
         place, target = self.scratch(), Path(self.path_of(digest))
         try:
-            for name, content in files.items():
+            for name, content in {**files, VOLATILE: about, MANIFEST: _written(manifest)}.items():
                 if isinstance(content, Path):
                     shutil.move(content, place / name)
                 else:
@@ -232,59 +229,68 @@ class Store:
                 place.rename(target)
             except OSError:
                 # Renaming onto a filled folder fails: another process was first. What has no manifest is no entry.
-                if not (target / _MANIFEST).is_file():
-                    self.quarantined(digest, f"{_MANIFEST} is missing")
+                if not (target / MANIFEST).is_file():
+                    self.quarantined(digest, f"{MANIFEST} is missing")
                     place.rename(target)
         finally:
             shutil.rmtree(place, ignore_errors=True)
 
-    def _put_remote(self, digest: str, files: Mapping[str, bytes | Path]) -> None:
-        if self.fs.exists(f"{self.path_of(digest)}/{_MANIFEST}"):
+    def _put_remote(
+        self, digest: str, files: Mapping[str, bytes | Path], about: bytes, manifest: dict[str, Any]
+    ) -> None:
+        """The manifest comes last. Files are named by their content: a second writer, or one that is killed half-way,
+        never touches what the first one's manifest speaks of.
+        """
+        folder = self.path_of(digest)
+        if self._own(digest) is not None:
             return
-        for name, content in files.items():  # the manifest comes last
-            path = f"{self.path_of(digest)}/{name}"
+        self._make_folder(folder)
+        for name, content in files.items():
+            facts = manifest["files"][name]
+            facts["object"] = f"{facts['sha256'][:16]}-{name}"
+            path = f"{folder}/{facts['object']}"
             if isinstance(content, Path):
                 self.fs.put_file(str(content), path)
             else:
                 self.fs.pipe_file(path, content)
+        self.fs.pipe_file(f"{folder}/{VOLATILE}", about)
+        self.fs.pipe_file(f"{folder}/{MANIFEST}", _written(manifest))
 
-    def _remove_abandoned(self) -> None:
-        """Remove what processes of this host that no longer run left unfinished."""
-        # Whole names: host `node` must not touch what host `node-1` is about to finish.
-        own = re.compile(rf"{re.escape(socket.gethostname())}-(\d{{1,9}})-[0-9a-f]{{8}}")
-        for place in self._scratch_folder.glob("*"):
-            name = own.fullmatch(place.name)
-            if name and not _alive(int(name[1])):
-                shutil.rmtree(place, ignore_errors=True)
+    def _move(self, path: str, target: str) -> None:
+        if self.local:
+            Path(path).rename(target)
+            return
+        self.fs.invalidate_cache()
+        found = sorted(self.fs.find(path), key=lambda file: not file.endswith(f"/{MANIFEST}"))
+        if not found:
+            raise FileNotFoundError(path)
+        self._make_folder(target)
+        for file in found:
+            self.fs.cp_file(file, f"{target}/{file.rpartition('/')[2]}")
+        for file in found:  # without its manifest, which goes first, it is no entry
+            self.fs.rm_file(file)
 
-    @contextlib.contextmanager
-    def _named_failures(self, done: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise self.failure(done, error) from error
+    def _make_folder(self, path: str) -> None:
+        if not places.is_s3(self.fs):
+            self.fs.makedirs(path, exist_ok=True)
 
-    def failure(self, done: str, error: OSError) -> StoreError:
-        """The error to raise for what the file system refused."""
-        return StoreError(
-            f"the store cannot be {done}: {error}",
-            where=Where(file=self.url),
-            fix="check free disk space and permissions, or give another --iqa-store",
+
+def existing(url: str | Path) -> Store:
+    """A base, to be read. Raises ConfigurationError where there is none."""
+    base = Store(url, read_only=True)
+    if base.local and not Path(base.root).is_dir():
+        raise ConfigurationError(
+            f"there is no store at {base.shown}, which --iqa-store-base names",
+            fix="fill it by a run with --iqa-store on the protected branch, or leave the option out",
         )
+    return base
 
 
-def _facts(content: bytes | Path) -> dict[str, str | int]:
-    if isinstance(content, Path):
-        with content.open("rb") as file:
-            return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": content.stat().st_size}
-    return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+def _written(manifest: Mapping[str, Any]) -> bytes:
+    return json.dumps(manifest, sort_keys=True, indent=1).encode()
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _plain(name: str) -> str:
+    """A file's name without that of its content."""
+    found = _OBJECT.fullmatch(name)
+    return found[1] if found else name

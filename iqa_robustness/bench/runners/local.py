@@ -34,7 +34,7 @@ from iqa_robustness.datasets.base import View, view
 from iqa_robustness.defenses.adaptive import attack_protocol
 from iqa_robustness.defenses.certified.smoothing import Smoothing
 from iqa_robustness.defenses.purification.none import Undefended
-from iqa_robustness.errors import IqaRobustnessError, MissingCellError, Where
+from iqa_robustness.errors import CorruptEntryError, IqaRobustnessError, MissingCellError, Where
 from iqa_robustness.metrics.ranges import Ranges
 from iqa_robustness.store import Entry, Key, Record, Store, document_of
 
@@ -53,6 +53,8 @@ class LocalRunner:
         progress: told how far long stages are.
         ranges: calibrated score ranges that declared ones are held to; None is the package's.
         strengths: what weak, medium and strong are, where it says so; the attacks' own otherwise.
+
+    computed, repaired: how many records this runner computed; which damaged entries it computed again.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class LocalRunner:
         self.stages = Stages(store=store, numerics=numerics, compute=not from_store, progress=progress)
         self.from_store = from_store
         self.computed = 0
+        self.repaired: list[str] = []
         self._subject = cache(lambda name: Subject(name, device=numerics.device, ranges=ranges))
         self._data = cache(datasets.load)
         self._view = cache(self._load_view)
@@ -89,6 +92,8 @@ class LocalRunner:
     def record(self, cell: Cell, pair: Pair | None = None) -> Record:
         """The cell's record, computed if the store does not have it.
 
+        What the store has of it but damaged is set aside, computed again, and said in `repaired`.
+
         Raises:
             CapabilityError: the cell is not applicable, see `check_applicable`.
             MissingCellError: `from_store`, and it is not there.
@@ -100,22 +105,37 @@ class LocalRunner:
         try:
             has_references = self._data(cell.dataset).has_references
             check_applicable(cell, pair, self.attacked(cell, pair), has_references=has_references)
-            key = self.key(cell, pair)
-            entry = self.store.get(key)
-            if entry is None and self.from_store:
-                raise MissingCellError(
-                    f"the cell is not in the store {self.store.url}",
-                    fix="run without --iqa-from-store to compute it, or give the store that holds it",
-                )
-            if entry is None:
-                with self.store.lock(key):
-                    entry = self.store.get(key) or self._compute(cell, pair, key)
-            return Record.from_files(entry.files(), volatile=entry.volatile)
+            return self._repairing(cell, pair)
         except IqaRobustnessError as error:
             raise error.at(**place) from error.__cause__
         except Exception as error:
             error.add_note(f"  where: {Where(**place)}")
             raise
+
+    def _repairing(self, cell: Cell, pair: Pair) -> Record:
+        places: set[str] = set()
+        while True:
+            try:
+                return self._read_or_computed(cell, pair)
+            except CorruptEntryError as error:
+                # An entry that is damaged twice could not be set aside, or lies on a failing disk.
+                if self.from_store or error.where.file in places:
+                    raise
+                places.add(error.where.file)
+                self.repaired.append(error.what)
+
+    def _read_or_computed(self, cell: Cell, pair: Pair) -> Record:
+        key = self.key(cell, pair)
+        entry = self.store.get(key)
+        if entry is None and self.from_store:
+            raise MissingCellError(
+                f"the cell is not in the store {self.store.url}",
+                fix="run without --iqa-from-store to compute it, or give the store that holds it",
+            )
+        if entry is None:
+            with self.store.lock(key):
+                entry = self.store.get(key) or self._compute(cell, pair, key)
+        return Record.from_files(entry.files(), volatile=entry.volatile)
 
     def key(self, cell: Cell, pair: Pair) -> Key:
         """Everything the record depends on: what names stand for rather than names, so a data set may move."""

@@ -73,11 +73,18 @@ def test_a_corrupt_store_entry_is_quarantined_and_computed_again(project: Any) -
     data = bytearray(record.read_bytes())
     data[len(data) // 2] ^= 1
     record.write_bytes(bytes(data))
+    judged = project.run("--iqa-strength=medium", "--iqa-from-store")
+    assert judged.ret == ExitCode.INFRASTRUCTURE
+    judged.stdout.fnmatch_lines(["CorruptEntryError: *record.parquet does not match its digest*", "*run again*"])
+    assert not (project.path / ".iqa-store" / "v1" / "quarantine").exists()
     result = project.run("--iqa-strength=medium")
-    assert result.ret == ExitCode.INFRASTRUCTURE
-    result.stdout.fnmatch_lines(["CorruptEntryError: *record.parquet does not match its digest*", "*run again*"])
+    assert result.ret == ExitCode.PASS
+    result.stdout.fnmatch_lines(
+        ["1 computed in this run, 0 taken*", "repaired: a store entry is corrupt: record.parquet does not match*"]
+    )
+    assert "record.parquet does not match its digest" in (project.path / "reports" / "summary.md").read_text()
     assert len([*(project.path / ".iqa-store" / "v1" / "quarantine").iterdir()]) == 1
-    assert project.run("--iqa-strength=medium").ret == ExitCode.PASS
+    assert project.run("--iqa-strength=medium", "--iqa-from-store").ret == ExitCode.PASS
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import socket
 import subprocess
@@ -18,8 +19,8 @@ import fsspec
 import pytest
 
 from iqa_robustness.errors import ConfigurationError, CorruptEntryError, ExitCode, StoreError
-from iqa_robustness.store import Entry, Key, Store
-from iqa_robustness.store import store as implementation
+from iqa_robustness.store import Entry, Key, Store, places
+from iqa_robustness.store import scratch as scratches
 
 KEY = Key({"stage": "cell", "epsilon": 2 / 255, "images": ["a", "b"]})
 FILES = {"record.parquet": b"numbers" * 100, "images.tar": bytes(range(256)) * 40}
@@ -43,7 +44,13 @@ def local(tmp_path: Path) -> str:
 
 
 def path_in(store: Store, name: str) -> str:
-    return f"{store.path_of(KEY.digest)}/{name}"
+    """Where a file lies: on object stores under a name that begins with that of its content."""
+    folder = store.path_of(KEY.digest)
+    return next(p for p in store.fs.find(folder) if p.split("/")[-1].removeprefix(sha(name)) == name)
+
+
+def sha(name: str) -> str:
+    return f"{hashlib.sha256(FILES.get(name, b'')).hexdigest()[:16]}-"
 
 
 def all_files(store: Store, folder: str = "entries") -> list[str]:
@@ -250,7 +257,7 @@ def test_what_a_process_of_another_user_is_writing_is_left_alone(local: str, mon
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     scratch = Store(local).scratch()
-    monkeypatch.setattr(implementation.os, "kill", not_permitted)
+    monkeypatch.setattr(scratches.os, "kill", not_permitted)
     Store(local)
     assert scratch.is_dir()
 
@@ -264,7 +271,7 @@ def test_scratch_folders_of_remote_stores_are_local_and_cleaned_up_too(
     assert tmp_path in scratch.parents
     Store("memory://iqa-scratch")
     assert scratch.is_dir()
-    monkeypatch.setattr(implementation, "_alive", lambda _pid: False)
+    monkeypatch.setattr(scratches, "_alive", lambda _pid: False)
     Store("memory://iqa-scratch")
     assert not scratch.exists()
 
@@ -440,7 +447,7 @@ def test_a_driver_that_is_not_installed_is_a_configuration_error(monkeypatch: py
     def missing(_url: str) -> None:
         raise ImportError("Install s3fs to access S3")
 
-    monkeypatch.setattr(implementation.fsspec.core, "url_to_fs", missing)
+    monkeypatch.setattr(places.fsspec.core, "url_to_fs", missing)
     with pytest.raises(ConfigurationError, match="Install s3fs"):
         Store("s3://bucket/store")
 
