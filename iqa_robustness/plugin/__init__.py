@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import pytest
 
+from iqa_robustness.plugin.announcement import announce
 from iqa_robustness.plugin.collection import pytest_collection_modifyitems, pytest_generate_tests
+from iqa_robustness.plugin.distribution import Distribution, has_workers
 from iqa_robustness.plugin.fixtures import cell, gate, pair
 from iqa_robustness.plugin.options import MARKERS, pytest_addoption
 from iqa_robustness.plugin.outcomes import is_worker, pytest_runtest_makereport, send_collection
@@ -19,6 +21,7 @@ __all__ = [
     "gate",
     "pair",
     "pytest_addoption",
+    "pytest_collection_finish",
     "pytest_collection_modifyitems",
     "pytest_configure",
     "pytest_generate_tests",
@@ -38,6 +41,16 @@ def pytest_configure(config: pytest.Config) -> None:
         summary = Summary(robustness_session(config))
         config.pluginmanager.register(summary, "iqa_robustness_summary")
         config.pluginmanager.register(Doubts(summary.session, summary.outcomes), "iqa_robustness_doubts")
+        if has_workers(config):
+            distribution = Distribution(summary.session, summary.outcomes)
+            config.pluginmanager.register(distribution, "iqa_robustness_distribution")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """A worker tells the controller which cells its items are, before it tells pytest-xdist their ids."""
+    if is_worker(session.config):
+        announce(session.config, session.items)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

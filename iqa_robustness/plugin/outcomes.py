@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # How a test says what it thinks of a cell; any other exception means that there is nothing to think about.
 _JUDGEMENTS = (AssertionError, pytest.fail.Exception, pytest.skip.Exception, pytest.xfail.Exception)
+# Of a cell, as an outcome has them.
+AXES = ("metric", "defense", "attack", "strength", "scenario", "goal", "source")
 _ERROR = "iqa_configuration_error"
 _LEFT_OUT = "iqa_left_out"
 _NOTES = "iqa_notes"
@@ -36,6 +38,8 @@ class Outcomes:
     other_failures: failed reports of tests without a cell.
     configuration_error: what a worker could not start with.
     not_applicable: items skipped since their cell has no meaning.
+    lost: node ids of items whose worker ended while it ran them.
+    not_run: node ids of items that no worker was left for.
     worst_cases: over the attacks of the run, known at its end.
     """
 
@@ -43,6 +47,7 @@ class Outcomes:
         self.cells: dict[str, dict[str, Any]] = {}
         self.other_failures = 0
         self.lost: list[str] = []
+        self.not_run: list[str] = []
         self.configuration_error = ""
         self.not_applicable = 0
         self.worst_cases: list[WorstCase] = []
@@ -55,15 +60,15 @@ class Outcomes:
     def add(self, report: pytest.TestReport) -> None:
         """Take in one report of an item's setup, call or teardown."""
         found: dict[str, Any] | None = getattr(report, "iqa", None)
+        if str(report.when) == "???":  # pytest-xdist's mark of a crashed worker
+            self.lost.append(report.nodeid)
         if found is not None:
             found["outcome"] = "xfailed" if hasattr(report, "wasxfail") else report.outcome
             found["nodeid"] = report.nodeid
             self.cells[found["name"]] = found
         elif hasattr(report, "iqa_not_applicable"):
             self.not_applicable += 1
-        elif report.failed and str(report.when) == "???":  # pytest-xdist's mark of a crashed worker
-            self.lost.append(report.nodeid)
-        elif report.failed:
+        elif report.failed and str(report.when) != "???":
             self.other_failures += 1
 
     def exit_code(self) -> ExitCode:
@@ -77,6 +82,8 @@ class Outcomes:
             codes.add(ExitCode.FAIL)
         if self.lost:
             codes.add(ExitCode.INFRASTRUCTURE)
+        if self.not_run:
+            codes.add(ExitCode.MISSING)
         if ExitCode.CONFIGURATION in codes:
             return ExitCode.CONFIGURATION
         return next((code for code in PRECEDENCE if code in codes), ExitCode.PASS)
@@ -123,18 +130,34 @@ def _broken(item: pytest.Item, error: BaseException) -> dict[str, Any]:
     if isinstance(error, IqaRobustnessError):
         code, what = error.exit_code, error.what
     cell = robustness_session(item.config).cells[item.callspec.params["cell"]]  # type: ignore[attr-defined]
+    axes = {axis: getattr(cell, axis) for axis in AXES}
+    reason, command = f"{type(error).__name__}: {what}", reproduce_command(item.nodeid, item.config)
+    return missing_outcome(cell.name, cell.id, axes, code=code, reason=reason, command=command)
+
+
+def missing_outcome(
+    name: str, id_: str, axes: dict[str, str], *, code: ExitCode, reason: str, command: str
+) -> dict[str, Any]:
+    """The outcome of a cell that there are no numbers of; keys as of `judging.outcome`.
+
+    Args:
+        name, id_: of the cell.
+        axes: its names, by `AXES`.
+        code: what it makes of the run.
+        reason: why.
+        command: that runs it again.
+    """
     return {
-        "name": cell.name,
-        "id": cell.id,
-        **{axis: getattr(cell, axis) for axis in ("metric", "defense", "attack", "strength", "scenario", "goal")},
-        "source": cell.source,
+        "name": name,
+        "id": id_,
+        **axes,
         "status": "missing",
         "expected": False,
         "weakness": "",
         "waiver_expired": False,
         "tier": "critical",
         "exit_code": int(code),
-        "reasons": [f"{type(error).__name__}: {what}"],
+        "reasons": [reason],
         "measures": {},
         "notes": {},
         "gains": {},
@@ -152,7 +175,7 @@ def _broken(item: pytest.Item, error: BaseException) -> dict[str, Any]:
         "computed": False,
         "seconds": 0.0,
         "cost": {},
-        "command": reproduce_command(item.nodeid, item.config),
+        "command": command,
     }
 
 

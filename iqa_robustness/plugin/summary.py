@@ -53,7 +53,7 @@ class Summary:
         self.outcomes.add(report)
         if report.when != "teardown" or not self.outcomes.cells:
             return
-        now, done = time.monotonic(), len(self.outcomes.cells) + len(self.outcomes.lost)
+        now, done = time.monotonic(), len(self.outcomes.cells)
         if now - self._last_pulse < _PULSE or done >= self._total:
             return
         self._last_pulse = now
@@ -128,7 +128,9 @@ class Summary:
         if self.outcomes.started:
             from iqa_robustness.reporting.table import summary_lines
 
-            for line in summary_lines([*self.outcomes.cells.values()], lost=self.outcomes.lost):
+            for line in summary_lines(
+                [*self.outcomes.cells.values()], lost=self.outcomes.lost, not_run=self.outcomes.not_run
+            ):
                 terminalreporter.write_line(line)
         for note in self.session.notes:
             terminalreporter.write_line(note)

@@ -265,6 +265,7 @@ class LocalRunner:
             key,
             record.files(),
             volatile={
+                "cell": cell.name,
                 "seconds": round(time.time() - started, 3),
                 "cost": self.stages.cost(pair, clean, seed=cell.seed, scoring=scored_clean),
                 "host": socket.gethostname(),
