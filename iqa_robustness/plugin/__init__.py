@@ -10,6 +10,7 @@ import pytest
 
 from iqa_robustness.plugin.announcement import announce
 from iqa_robustness.plugin.collection import pytest_collection_modifyitems, pytest_generate_tests
+from iqa_robustness.plugin.devices import end_if_device_lost
 from iqa_robustness.plugin.distribution import Distribution, has_workers
 from iqa_robustness.plugin.fixtures import cell, gate, pair
 from iqa_robustness.plugin.options import MARKERS, pytest_addoption
@@ -26,6 +27,7 @@ __all__ = [
     "pytest_configure",
     "pytest_generate_tests",
     "pytest_runtest_makereport",
+    "pytest_runtest_protocol",
     "pytest_sessionfinish",
 ]
 
@@ -44,6 +46,13 @@ def pytest_configure(config: pytest.Config) -> None:
         if has_workers(config):
             distribution = Distribution(summary.session, summary.outcomes)
             config.pluginmanager.register(distribution, "iqa_robustness_distribution")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> None:
+    """A worker that lost its GPU ends here, before it begins another item: a fresh one takes that over."""
+    if is_worker(item.config):
+        end_if_device_lost(item.config)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Generator, Sequence
 from typing import Any
 
 import pytest
 
-from iqa_robustness.errors import ExitCode
+from iqa_robustness.errors import ConfigurationError, ExitCode, IqaRobustnessError
 from iqa_robustness.plugin import options
 from iqa_robustness.plugin.announcement import CHANNEL, Announced, unpacked
+from iqa_robustness.plugin.devices import REPLACED
 from iqa_robustness.plugin.outcomes import Outcomes, missing_outcome
 from iqa_robustness.plugin.scheduler import CellScheduling
-from iqa_robustness.plugin.session import RobustnessSession
+from iqa_robustness.plugin.session import SECONDS_LEFT, RobustnessSession
 from iqa_robustness.reporting.commands import reproduce_command
 
 
@@ -45,6 +48,10 @@ class Distribution:
         channel.setcallback(self._hear)
         self._channels.append(channel)  # closed when nobody holds it
         node.workerinput[CHANNEL] = channel
+        node.workerinput[REPLACED] = self.session.config.getoption("dist") == "load"
+        with contextlib.suppress(ConfigurationError):  # the worker will say it
+            if self.session.deadline is not None:
+                node.workerinput[SECONDS_LEFT] = max(self.session.deadline - time.monotonic(), 0.0)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config) -> Generator[None, Any, Any]:
@@ -128,7 +135,6 @@ class Distribution:
     def _seconds(self) -> dict[str, float]:
         """Of every cell, by name."""
         from iqa_robustness.bench.durations import expected_seconds, recorded_seconds
-        from iqa_robustness.errors import IqaRobustnessError
         from iqa_robustness.store import Store
 
         weights = {cell.name: cell.weight for cell in self.announced if cell is not None}

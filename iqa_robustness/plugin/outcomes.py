@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from iqa_robustness.errors import ExitCode, IqaRobustnessError
+from iqa_robustness.plugin.devices import is_device_fault, note_lost_device
 from iqa_robustness.plugin.session import robustness_session, started
 from iqa_robustness.reporting.commands import reproduce_command
 
@@ -104,6 +105,8 @@ def pytest_runtest_makereport(
     from iqa_robustness.plugin.judging import NOT_APPLICABLE, OUTCOME
 
     error = call.excinfo.value if call.excinfo else None
+    if error is not None:
+        note_lost_device(item, error)
     if isinstance(error, IqaRobustnessError):
         report.longrepr = f"{type(error).__name__}: {error}"
         _attach(report, _broken(item, error))
@@ -129,6 +132,8 @@ def _broken(item: pytest.Item, error: BaseException) -> dict[str, Any]:
     code, what = ExitCode.MISSING, str(error)
     if isinstance(error, IqaRobustnessError):
         code, what = error.exit_code, error.what
+    elif is_device_fault(error):
+        code = ExitCode.INFRASTRUCTURE
     cell = robustness_session(item.config).cells[item.callspec.params["cell"]]  # type: ignore[attr-defined]
     axes = {axis: getattr(cell, axis) for axis in AXES}
     reason, command = f"{type(error).__name__}: {what}", reproduce_command(item.nodeid, item.config)

@@ -53,9 +53,8 @@ def summary_lines(cells: Sequence[Outcome], *, lost: Sequence[str] = (), not_run
     if lost:
         lines.append(f"{len(lost)} lost with their worker: {', '.join(lost)}")
     if not_run:
-        lines.append(
-            f"{len(not_run)} not run, no worker was left for them: {', '.join(not_run[:_NAMED])}" + _more(not_run)
-        )
+        named = ", ".join(not_run[:_NAMED]) + (f" and {len(not_run) - _NAMED} more" if len(not_run) > _NAMED else "")
+        lines.append(f"{len(not_run)} not run, no worker was left for them: {named}")
     if any(cell["mos_kind"] == "pseudo" for cell in judged):
         lines.append("opinion scores are pseudo (a formula, not people): they gate this data set's own run only")
     return lines
