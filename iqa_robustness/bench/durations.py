@@ -1,4 +1,4 @@
-"""How long cells took where they were computed, and how long others will take by it."""
+"""How long cells took where they were computed, how long others will take by it, and what memory they held."""
 
 from __future__ import annotations
 
@@ -27,6 +27,12 @@ def recorded_seconds(store: Store) -> dict[str, float]:
             continue
         newest[name] = max(newest.get(name, found), found)
     return {name: seconds for name, (_, seconds) in newest.items()}
+
+
+def recorded_mebibytes(store: Store) -> float | None:
+    """The most that a process is known to have held of a GPU; None where no cell was computed on one."""
+    found = [facts["mebibytes"] for facts in _volatile(store) if isinstance(facts.get("mebibytes"), (int, float))]
+    return max(found, default=None)
 
 
 def expected_seconds(weights: Mapping[str, float], recorded: Mapping[str, float]) -> dict[str, float]:

@@ -15,7 +15,9 @@ from iqa_robustness.plugin.distribution import Distribution, has_workers
 from iqa_robustness.plugin.fixtures import cell, gate, pair
 from iqa_robustness.plugin.options import MARKERS, pytest_addoption
 from iqa_robustness.plugin.outcomes import is_worker, pytest_runtest_makereport, send_collection
+from iqa_robustness.plugin.placement import is_concerned, pytest_xdist_auto_num_workers, pytest_xdist_setupnodes
 from iqa_robustness.plugin.session import robustness_session
+from iqa_robustness.plugin.traps import refuse_traps
 
 __all__ = [
     "cell",
@@ -29,6 +31,8 @@ __all__ = [
     "pytest_runtest_makereport",
     "pytest_runtest_protocol",
     "pytest_sessionfinish",
+    "pytest_xdist_auto_num_workers",
+    "pytest_xdist_setupnodes",
 ]
 
 
@@ -44,6 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(summary, "iqa_robustness_summary")
         config.pluginmanager.register(Doubts(summary.session, summary.outcomes), "iqa_robustness_doubts")
         if has_workers(config):
+            if is_concerned(config):
+                refuse_traps(config)
             distribution = Distribution(summary.session, summary.outcomes)
             config.pluginmanager.register(distribution, "iqa_robustness_distribution")
 
