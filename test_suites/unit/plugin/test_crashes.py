@@ -96,18 +96,16 @@ def test_a_crash_is_one_failure_everywhere_and_costs_nobody_else(faulty: Any) ->
     assert sorted(of_cells, key=str) == sorted((sorted(f["parameters"], key=str) for f in broken), key=str)
 
 
+@pytest.mark.slow
 def test_without_replacements_the_rest_is_named_and_not_green(faulty: Any) -> None:
     result = faulty.run("--iqa-metric=faulty:Dying", "-n", "1", "--max-worker-restart=0", "test_gate.py")
     assert result.ret == ExitCode.INFRASTRUCTURE
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(
-        [
-            "2 not run, no worker was left for them: *Dying*, *Dying*",
-            "*worker gw0 crashed and worker restarting disabled*",
-        ]
-    )
+    result.stdout.fnmatch_lines(["worker gw0 crashed and worker restarting disabled"])
+    result.stdout.fnmatch_lines(["2 not run, no worker was left for them: *Dying*, *Dying*"])
 
 
+@pytest.mark.slow
 def test_a_crash_counts_for_maxfail(faulty: Any) -> None:
     result = faulty.run("--iqa-metric=faulty:Dying", "-n", "1", "-x")
     assert result.ret == ExitCode.INTERRUPTED
@@ -115,12 +113,13 @@ def test_a_crash_counts_for_maxfail(faulty: Any) -> None:
     result.stdout.fnmatch_lines(["*stopping after 1 failures*"])
 
 
+@pytest.mark.slow
 def test_a_lost_device_costs_one_cell_and_a_fresh_worker_goes_on(faulty: Any) -> None:
     result = faulty.run("--iqa-metric=faulty:LosingTheDevice", "-n", "1")
     assert result.ret == ExitCode.INFRASTRUCTURE
     result.assert_outcomes(passed=2 + 4, failed=1)
     result.stdout.fnmatch_lines(
-        ["*RuntimeError: CUDA error: device-side assert triggered*", "*replacing crashed worker gw0"]
+        ["replacing crashed worker gw0", '*raise RuntimeError("CUDA error: device-side assert triggered*']
     )
     assert "lost with their worker" not in result.stdout.str()
 
