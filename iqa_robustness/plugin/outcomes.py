@@ -56,7 +56,7 @@ class Outcomes:
     @property
     def started(self) -> bool:
         """Whether a suite took part in the run."""
-        return bool(self.cells or self.lost or self.configuration_error)
+        return bool(self.cells or self.not_run or self.configuration_error)
 
     def add(self, report: pytest.TestReport) -> None:
         """Take in one report of an item's setup, call or teardown."""
