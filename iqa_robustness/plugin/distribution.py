@@ -41,6 +41,7 @@ class Distribution:
         self.scheduling: CellScheduling | None = None
         self._cells: dict[str, Announced] = {}
         self._channels: list[Any] = []
+        self._ours = False
 
     def pytest_configure_node(self, node: Any) -> None:
         """Listen to a worker that is about to start."""
@@ -62,6 +63,7 @@ class Distribution:
         usual = yield
         if type(usual) is not LoadScheduling:
             return usual
+        self._ours = True
         own = CellScheduling(len(parse_tx_spec_config(config)), self._units, self._report_difference)
         return _Choice(usual, own, self)
 
@@ -69,6 +71,11 @@ class Distribution:
     def pytest_xdist_node_collection_finished(self, node: Any, ids: Sequence[str]) -> None:
         """What was announced belongs to these ids."""
         del node
+        if not self._cells and self.announced and not self._ours:
+            self._say(
+                f"--dist={self.session.config.getoption('dist')} hands cells out by its own rules: what shares work may "
+                "be apart, and lost workers may take more than one cell with them; leave it out"
+            )
         self._cells = {id_: cell for id_, cell in zip(ids, self.announced, strict=False) if cell is not None}
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
@@ -110,6 +117,11 @@ class Distribution:
         dsession = self.session.config.pluginmanager.getplugin("dsession")
         if self.scheduling is not None and not dsession.shouldstop:
             self.outcomes.not_run = self.scheduling.not_run
+
+    def _say(self, text: str) -> None:
+        reporter = self.session.config.pluginmanager.getplugin("terminalreporter")
+        if reporter is not None:
+            reporter.write_line(f"iqa-robustness: {text}", yellow=True)
 
     def _hear(self, text: str) -> None:
         self.announced = self.announced or unpacked(text)
