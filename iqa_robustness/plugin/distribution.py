@@ -72,9 +72,10 @@ class Distribution:
         """What was announced belongs to these ids."""
         del node
         if not self._cells and self.announced and not self._ours:
+            mode = self.session.config.getoption("dist")
             self._say(
-                f"--dist={self.session.config.getoption('dist')} hands cells out by its own rules: what shares work may "
-                "be apart, and lost workers may take more than one cell with them; leave it out"
+                f"--dist={mode} hands cells out by its own rules: what shares work may be apart, and lost workers may "
+                "take more than one cell with them; leave it out"
             )
         self._cells = {id_: cell for id_, cell in zip(ids, self.announced, strict=False) if cell is not None}
 
