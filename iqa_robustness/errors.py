@@ -238,6 +238,16 @@ class MissingCellError(IqaRobustnessError):
     """A cell is not in the store, and nothing may be computed."""
 
 
+class TimeSpentError(MissingCellError):
+    """A cell is not in the store, and --iqa-max-hours are over."""
+
+
+class DeviceMemoryError(IqaRobustnessError):
+    """Memory does not suffice, not even for one image at a time."""
+
+    exit_code = ExitCode.INFRASTRUCTURE
+
+
 class StoreError(IqaRobustnessError):
     """The store cannot be read or written."""
 

@@ -76,6 +76,16 @@ def passes_of(cells: Sequence[Cell]) -> Passes:
     return total
 
 
+def weights_of(cells: Iterable[Cell]) -> dict[str, int]:
+    """What each cell costs, in forwards, by its name; the first of a group bears the attack that all of it share."""
+    return {
+        cell.name: (passes_of([cell]) if first else _own_passes(cell)).weight
+        for members in grouped(cells).values()
+        for first, cell in zip([True, *([False] * (len(members) - 1))], members, strict=True)
+    }
+
+
+@cache
 def attack_passes(name: str, queries: int) -> Passes:
     """Of one image under an attack with its default number of steps."""
     if attacks.registry.resolve(name).access == "black-box":

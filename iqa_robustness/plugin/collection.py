@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from iqa_robustness.bench.cell import Cell
@@ -101,4 +103,11 @@ def _marks(cell: Cell) -> list[pytest.MarkDecorator]:
     named = {"metric": cell.metric, "defense": cell.defense, "scenario": cell.scenario}
     if cell.attack:
         named |= {"attack": cell.attack, "strength": cell.strength}
-    return [getattr(pytest.mark, axis)(name=name) for axis, name in named.items()]
+    return [_mark(axis, name) for axis, name in named.items()]
+
+
+@cache
+def _mark(axis: str, name: str) -> pytest.MarkDecorator:
+    """Made once: thousands of items share each."""
+    mark: pytest.MarkDecorator = getattr(pytest.mark, axis)(name=name)
+    return mark

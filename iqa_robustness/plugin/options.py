@@ -70,6 +70,7 @@ OPTIONS = (
         default="any",
     ),
     Option(name="cell-timeout", help="seconds after which a cell is stopped; 0 for no limit", default="3600"),
+    Option(name="max-hours", help="hours after which no cell is begun any more; what the store lacks then is missing"),
     Option(name="seed", help="seed of everything random", default="0"),
     Option(
         name="attachments", help="pictures in Allure and summary.html: none, worst, all (Allure alone)", default="worst"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from iqa_robustness.errors import ExitCode, IqaRobustnessError
+from iqa_robustness.plugin.devices import is_device_fault, note_lost_device
 from iqa_robustness.plugin.session import robustness_session, started
 from iqa_robustness.reporting.commands import reproduce_command
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 # How a test says what it thinks of a cell; any other exception means that there is nothing to think about.
 _JUDGEMENTS = (AssertionError, pytest.fail.Exception, pytest.skip.Exception, pytest.xfail.Exception)
+# Of a cell, as an outcome has them.
+AXES = ("metric", "defense", "attack", "strength", "scenario", "goal", "source")
 _ERROR = "iqa_configuration_error"
 _LEFT_OUT = "iqa_left_out"
 _NOTES = "iqa_notes"
@@ -37,6 +40,8 @@ class Outcomes:
     configuration_error: what a worker could not start with.
     store_error: why the store could not be read at the end of the run.
     not_applicable: items skipped since their cell has no meaning.
+    lost: node ids of items whose worker ended while it ran them.
+    not_run: node ids of items that no worker was left for.
     worst_cases: over the attacks of the run, known at its end.
     """
 
@@ -44,6 +49,7 @@ class Outcomes:
         self.cells: dict[str, dict[str, Any]] = {}
         self.other_failures = 0
         self.lost: list[str] = []
+        self.not_run: list[str] = []
         self.configuration_error = ""
         self.store_error = ""
         self.not_applicable = 0
@@ -52,20 +58,20 @@ class Outcomes:
     @property
     def started(self) -> bool:
         """Whether a suite took part in the run."""
-        return bool(self.cells or self.lost or self.configuration_error)
+        return bool(self.cells or self.not_run or self.configuration_error)
 
     def add(self, report: pytest.TestReport) -> None:
         """Take in one report of an item's setup, call or teardown."""
         found: dict[str, Any] | None = getattr(report, "iqa", None)
+        if str(report.when) == "???":  # pytest-xdist's mark of a crashed worker
+            self.lost.append(report.nodeid)
         if found is not None:
             found["outcome"] = "xfailed" if hasattr(report, "wasxfail") else report.outcome
             found["nodeid"] = report.nodeid
             self.cells[found["name"]] = found
         elif hasattr(report, "iqa_not_applicable"):
             self.not_applicable += 1
-        elif report.failed and str(report.when) == "???":  # pytest-xdist's mark of a crashed worker
-            self.lost.append(report.nodeid)
-        elif report.failed:
+        elif report.failed and str(report.when) != "???":
             self.other_failures += 1
 
     def exit_code(self) -> ExitCode:
@@ -79,6 +85,8 @@ class Outcomes:
             codes.add(ExitCode.FAIL)
         if self.lost or self.store_error:
             codes.add(ExitCode.INFRASTRUCTURE)
+        if self.not_run:
+            codes.add(ExitCode.MISSING)
         if ExitCode.CONFIGURATION in codes:
             return ExitCode.CONFIGURATION
         return next((code for code in PRECEDENCE if code in codes), ExitCode.PASS)
@@ -99,6 +107,8 @@ def pytest_runtest_makereport(
     from iqa_robustness.plugin.judging import NOT_APPLICABLE, OUTCOME
 
     error = call.excinfo.value if call.excinfo else None
+    if error is not None:
+        note_lost_device(item, error)
     if isinstance(error, IqaRobustnessError):
         report.longrepr = f"{type(error).__name__}: {error}"
         _attach(report, _broken(item, error))
@@ -124,19 +134,37 @@ def _broken(item: pytest.Item, error: BaseException) -> dict[str, Any]:
     code, what = ExitCode.MISSING, str(error)
     if isinstance(error, IqaRobustnessError):
         code, what = error.exit_code, error.what
+    elif is_device_fault(error):
+        code = ExitCode.INFRASTRUCTURE
     cell = robustness_session(item.config).cells[item.callspec.params["cell"]]  # type: ignore[attr-defined]
+    axes = {axis: getattr(cell, axis) for axis in AXES}
+    reason, command = f"{type(error).__name__}: {what}", reproduce_command(item.nodeid, item.config)
+    return missing_outcome(cell.name, cell.id, axes, code=code, reason=reason, command=command)
+
+
+def missing_outcome(
+    name: str, id_: str, axes: dict[str, str], *, code: ExitCode, reason: str, command: str
+) -> dict[str, Any]:
+    """The outcome of a cell that there are no numbers of; keys as of `judging.outcome`.
+
+    Args:
+        name, id_: of the cell.
+        axes: its names, by `AXES`.
+        code: what it makes of the run.
+        reason: why.
+        command: that runs it again.
+    """
     return {
-        "name": cell.name,
-        "id": cell.id,
-        **{axis: getattr(cell, axis) for axis in ("metric", "defense", "attack", "strength", "scenario", "goal")},
-        "source": cell.source,
+        "name": name,
+        "id": id_,
+        **axes,
         "status": "missing",
         "expected": False,
         "weakness": "",
         "waiver_expired": False,
         "tier": "critical",
         "exit_code": int(code),
-        "reasons": [f"{type(error).__name__}: {what}"],
+        "reasons": [reason],
         "measures": {},
         "notes": {},
         "gains": {},
@@ -155,7 +183,7 @@ def _broken(item: pytest.Item, error: BaseException) -> dict[str, Any]:
         "repaired": [],
         "seconds": 0.0,
         "cost": {},
-        "command": reproduce_command(item.nodeid, item.config),
+        "command": command,
     }
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import math
+import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from iqa_robustness.metrics.ranges import Ranges
     from iqa_robustness.store import Store
 
+# In a worker's input: what its controller has left of --iqa-max-hours.
+SECONDS_LEFT = "iqa_seconds_left"
 ATTACHMENTS = ("none", "worst", "all")
 
 _SESSION: pytest.StashKey[RobustnessSession] = pytest.StashKey()
@@ -42,6 +46,8 @@ class RobustnessSession:
     notes: why items were deselected, for the summary; on the controller, what workers say of theirs.
     error: the configuration error that stops the run, if there is one.
     left_out: metrics that the licence policy leaves out, with the reason.
+    began: when, by `time.monotonic()`.
+    device_lost: the error after which this process gets nothing from its GPU any more; empty before.
     """
 
     config: pytest.Config
@@ -51,6 +57,8 @@ class RobustnessSession:
     notes: list[str] = field(default_factory=list)
     error: ConfigurationError | None = None
     left_out: dict[str, str] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+    device_lost: str = ""
 
     @cached_property
     def profile(self) -> Profile:
@@ -156,6 +164,26 @@ class RobustnessSession:
             raise ConfigurationError(f"--iqa-cell-timeout is no number: {self._value('cell-timeout')!r}") from None
 
     @cached_property
+    def deadline(self) -> float | None:
+        """Of `--iqa-max-hours`, by `time.monotonic()`; a worker goes by what its controller has left."""
+        given = self._value("max-hours")
+        if not given:
+            return None
+        try:
+            hours = float(given)
+        except ValueError:
+            hours = math.nan
+        if not hours > 0:
+            raise ConfigurationError(f"--iqa-max-hours is no number of hours: {given!r}", fix="write 2, or 0.5")
+        left: float = getattr(self.config, "workerinput", {}).get(SECONDS_LEFT, 3600 * hours)
+        return self.began + left
+
+    @property
+    def micro_batch(self) -> int:
+        """Of `--iqa-micro-batch`."""
+        return self._number("micro-batch") or 1
+
+    @cached_property
     def attachments(self) -> str:
         """Of `--iqa-attachments`."""
         chosen = self._value("attachments")
@@ -217,7 +245,7 @@ class RobustnessSession:
         from iqa_robustness.bench.runners.local import LocalRunner
         from iqa_robustness.plugin.progress import TerminalProgress
 
-        numerics = Numerics(device=prepared_device(self._value("device")), micro_batch=self._number("micro-batch") or 1)
+        numerics = Numerics(device=prepared_device(self._value("device")), micro_batch=self.micro_batch)
         from_store = options.flag(self.config, "from-store")
         store = self.open_store(read_only=from_store)
         progress = TerminalProgress(self.config)
@@ -228,6 +256,7 @@ class RobustnessSession:
             progress=progress,
             ranges=self.ranges,
             strengths=self.strengths,
+            deadline=self.deadline,
         )
 
     def collect(self, marker: pytest.Mark) -> list[Cell]:
@@ -260,6 +289,7 @@ class RobustnessSession:
             self.licence_policy,
             self.strengths,
             self.shard,
+            self.deadline,
         )
         found = [*plan.cells, *plan.not_applicable]
         self.cells |= {cell.name: cell for cell in found}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from iqa_robustness.errors import ExitCode
+from iqa_robustness.errors import ExitCode, TimeSpentError
 from iqa_robustness.plugin.outcomes import (
     Outcomes,
     received_configuration_error,
@@ -53,7 +54,7 @@ class Summary:
         self.outcomes.add(report)
         if report.when != "teardown" or not self.outcomes.cells:
             return
-        now, done = time.monotonic(), len(self.outcomes.cells) + len(self.outcomes.lost)
+        now, done = time.monotonic(), len(self.outcomes.cells)
         if now - self._last_pulse < _PULSE or done >= self._total:
             return
         self._last_pulse = now
@@ -95,6 +96,20 @@ class Summary:
             if not self.outcomes.store_error:
                 self._write_verdict(int(session.exitstatus))
 
+    def _shortfalls(self) -> list[str]:
+        """What time or memory did not suffice for."""
+        cells, lines = [*self.outcomes.cells.values()], []
+        late = sum(any(reason.startswith(TimeSpentError.__name__) for reason in cell["reasons"]) for cell in cells)
+        if late:
+            command = shlex.join(["pytest", *map(str, self.session.config.invocation_params.args)])
+            lines.append(f"{late} cells were not begun, the time is spent; this goes on where it stopped: {command}")
+        asked = self.session.micro_batch
+        small = sorted({cell["numerics"]["micro_batch"] for cell in cells if cell["numerics"]} - {asked})
+        for size in small:
+            count = sum(bool(cell["numerics"]) and cell["numerics"]["micro_batch"] == size for cell in cells)
+            lines.append(f"{count} cells have a micro-batch of {size}: memory did not suffice for {asked}")
+        return lines
+
     def _gallery(self) -> Gallery | None:
         """Pictures of the cells that need a look; None with `--iqa-attachments none`."""
         if self.session.attachments == "none" or self.outcomes.store_error:
@@ -128,9 +143,11 @@ class Summary:
         if self.outcomes.started:
             from iqa_robustness.reporting.table import summary_lines
 
-            for line in summary_lines([*self.outcomes.cells.values()], lost=self.outcomes.lost):
+            for line in summary_lines(
+                [*self.outcomes.cells.values()], lost=self.outcomes.lost, not_run=self.outcomes.not_run
+            ):
                 terminalreporter.write_line(line)
-        for note in self.session.notes:
+        for note in [*self.session.notes, *self._shortfalls()]:
             terminalreporter.write_line(note)
         for path in self.written:
             terminalreporter.write_line(f"written: {path}")

@@ -16,7 +16,7 @@ from iqa_robustness.reporting.pictures import cell_pictures, worst_rows
 from iqa_robustness.reporting.results import spoken_shares
 from iqa_robustness.store import Record
 
-_EPICS = {
+EPICS = {
     "clean": "Clean images",
     "nonadaptive": "Non-adaptive attacks",
     "adaptive": "Adaptive attacks",
@@ -50,7 +50,7 @@ def report_cell(
         command: that runs the cell again.
         attachments: `none`, `worst` (a few images) or `all`.
     """
-    allure.dynamic.epic(_EPICS[cell.scenario])
+    allure.dynamic.epic(EPICS[cell.scenario])
     allure.dynamic.feature(cell.metric)
     allure.dynamic.story(cell.defense)
     allure.dynamic.title(f"{cell.id}" + (" (lowering)" if cell.goal == "lower" else ""))

@@ -28,10 +28,18 @@ from iqa_robustness.reporting.results import (
 
 # Wider than any row: a table that is wrapped cannot be read, a long line can.
 _WIDTH = 240
+# Node ids on one line.
+_NAMED = 5
 
 
-def summary_lines(cells: Sequence[Outcome], *, lost: Sequence[str] = ()) -> list[str]:
-    """Lines to print: a table of metric × defense, then the counts, then what a reader must know about the scores."""
+def summary_lines(cells: Sequence[Outcome], *, lost: Sequence[str] = (), not_run: Sequence[str] = ()) -> list[str]:
+    """Lines to print: a table of metric × defense, then the counts, then what a reader must know about the scores.
+
+    Args:
+        cells: outcomes.
+        lost: node ids of items whose worker ended while it ran them.
+        not_run: node ids of items that no worker was left for.
+    """
     judged = [cell for cell in cells if not is_control(cell)]
     lines = _rendered(_table(pair_rows(judged))) if judged else []
     if judged:
@@ -46,6 +54,9 @@ def summary_lines(cells: Sequence[Outcome], *, lost: Sequence[str] = ()) -> list
     lines += [f"repaired: {what}" for what in repairs_of(cells)]
     if lost:
         lines.append(f"{len(lost)} lost with their worker: {', '.join(lost)}")
+    if not_run:
+        named = ", ".join(not_run[:_NAMED]) + (f" and {len(not_run) - _NAMED} more" if len(not_run) > _NAMED else "")
+        lines.append(f"{len(not_run)} not run, no worker was left for them: {named}")
     if any(cell["mos_kind"] == "pseudo" for cell in judged):
         lines.append("opinion scores are pseudo (a formula, not people): they gate this data set's own run only")
     return lines

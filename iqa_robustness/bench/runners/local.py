@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from copy import copy
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -22,8 +23,10 @@ from iqa_robustness.bench.certificates import certificate_facts, corrected
 from iqa_robustness.bench.columns import Columns
 from iqa_robustness.bench.convergence import CONVERGENCE_IMAGES, convergence
 from iqa_robustness.bench.devices import Numerics
+from iqa_robustness.bench.memory import reserved_mebibytes
 from iqa_robustness.bench.pair import Pair, Subject
 from iqa_robustness.bench.proof import PROOF_IMAGES, prove
+from iqa_robustness.bench.runners.fitting import fitted_entry
 from iqa_robustness.bench.scoring_protocol import Scoring, scoring_name, scorings
 from iqa_robustness.bench.soundness import STEPS, attacked_inside
 from iqa_robustness.bench.sources import Clean, Placebo, Source, stored_pixels
@@ -53,6 +56,7 @@ class LocalRunner:
         progress: told how far long stages are.
         ranges: calibrated score ranges that declared ones are held to; None is the package's.
         strengths: what weak, medium and strong are, where it says so; the attacks' own otherwise.
+        deadline: of `time.monotonic()`; from then on no cell is begun that the store does not have. None for none.
 
     computed, repaired: how many records this runner computed; which damaged entries it computed again.
     """
@@ -66,8 +70,10 @@ class LocalRunner:
         progress: Progress = no_progress,
         ranges: Ranges | None = None,
         strengths: StrengthTable | None = None,
+        deadline: float | None = None,
     ) -> None:
         self.store = store
+        self.deadline = deadline
         self.strengths = strengths or StrengthTable()
         self.stages = Stages(store=store, numerics=numerics, compute=not from_store, progress=progress)
         self.from_store = from_store
@@ -96,7 +102,8 @@ class LocalRunner:
 
         Raises:
             CapabilityError: the cell is not applicable, see `check_applicable`.
-            MissingCellError: `from_store`, and it is not there.
+            MissingCellError: `from_store`, and it is not there; or (TimeSpentError) the deadline is over.
+            DeviceMemoryError: memory does not suffice for a micro-batch of one.
             IqaRobustnessError: whatever of ours stopped the computation, with the cell named.
             Exception: the metric's own; a note names the cell.
         """
@@ -125,17 +132,16 @@ class LocalRunner:
                 self.repaired.append(error.what)
 
     def _read_or_computed(self, cell: Cell, pair: Pair) -> Record:
-        key = self.key(cell, pair)
-        entry = self.store.get(key)
-        if entry is None and self.from_store:
-            raise MissingCellError(
-                f"the cell is not in the store {self.store.url}",
-                fix="run without --iqa-from-store to compute it, or give the store that holds it",
-            )
-        if entry is None:
-            with self.store.lock(key):
-                entry = self.store.get(key) or self._compute(cell, pair, key)
+        entry = fitted_entry(self, cell, pair)
         return Record.from_files(entry.files(), volatile=entry.volatile)
+
+    def with_micro_batch(self, size: int) -> LocalRunner:
+        """This runner with another number of rows of every forward pass; what it has loaded is shared."""
+        if size == self.stages.numerics.micro_batch:
+            return self
+        other = copy(self)
+        other.stages = replace(self.stages, numerics=replace(self.stages.numerics, micro_batch=size))
+        return other
 
     def key(self, cell: Cell, pair: Pair) -> Key:
         """Everything the record depends on: what names stand for rather than names, so a data set may move."""
@@ -182,6 +188,9 @@ class LocalRunner:
 
     def attacked_pixels(self, cell: Cell, pair: Pair, record: Record) -> list[np.ndarray]:
         """The adversarial images that the cell's record is about, (H, W, 3) uint8 each."""
+        size = record.meta["numerics"]["micro_batch"]
+        if size != self.stages.numerics.micro_batch:
+            return self.with_micro_batch(size).attacked_pixels(cell, pair, record)
         if cell.scenario != "adaptive":
             return stored_pixels(self.adversarial(cell, pair))
         entries = [(search, search.entry(cell, pair, self.stages)) for search in self._searches(cell)]
@@ -242,7 +251,8 @@ class LocalRunner:
         training = self.stages.training(attack, pair, adaptive=adaptive, goal=cell.goal, size=cell.size, seed=cell.seed)
         return {"training": training.key.digest}
 
-    def _compute(self, cell: Cell, pair: Pair, key: Key) -> Entry:
+    def compute(self, cell: Cell, pair: Pair, key: Key) -> Entry:
+        """Compute a cell that the store does not have, and put it there."""
         started = time.time()
         _ = pair.subject.probe  # a metric that breaks its contract is not attacked at all
         clean, attack = self.clean(cell), self.attack(cell)
@@ -285,8 +295,10 @@ class LocalRunner:
             key,
             record.files(),
             volatile={
+                "cell": cell.name,
                 "seconds": round(time.time() - started, 3),
                 "cost": self.stages.cost(pair, clean, seed=cell.seed, scoring=scored_clean),
+                **reserved_mebibytes(self.stages.numerics.device),
                 "host": socket.gethostname(),
                 "worker": os.environ.get("PYTEST_XDIST_WORKER", "main"),
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
