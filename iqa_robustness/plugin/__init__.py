@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 
+from iqa_robustness.plugin.allure_labels import pytest_runtest_teardown
 from iqa_robustness.plugin.collection import pytest_collection_modifyitems, pytest_generate_tests
 from iqa_robustness.plugin.fixtures import cell, gate, pair
 from iqa_robustness.plugin.options import MARKERS, pytest_addoption
@@ -23,6 +24,7 @@ __all__ = [
     "pytest_configure",
     "pytest_generate_tests",
     "pytest_runtest_makereport",
+    "pytest_runtest_teardown",
     "pytest_sessionfinish",
 ]
 
