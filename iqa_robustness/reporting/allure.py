@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import allure
 
@@ -53,7 +54,7 @@ def label_cell(cell: Cell, *, tier: str, status: str) -> None:
     facts = {"attack": cell.attack, "strength": cell.strength, "dataset": cell.dataset, "images": cell.images}
     for name, value in facts.items():
         if value:
-            allure.dynamic.parameter(name, value, excluded=True)
+            allure.dynamic.parameter(name, _Plain(str(value)), excluded=True)
 
 
 def report_cell(
@@ -85,13 +86,27 @@ def report_cell(
     if "attack" in record.meta:
         attack = record.meta["attack"]
         allure.dynamic.tag(attack["access"], f"restriction: {attack['restriction']}")
-        allure.dynamic.parameter("budget", f"{attack['restriction']} {attack['limit']:.4g}", excluded=True)
+        allure.dynamic.parameter("budget", _Plain(_budget(attack["restriction"], attack["limit"])), excluded=True)
     _device_label(record)
     allure.attach(command, "run this cell again", allure.attachment_type.TEXT)
     kept, left_out = fitted(_candidates(cell, pair, record, verdict, runner, attachments, limit), limit)
     for attachment in kept:
         allure.attach(attachment.body, attachment.name, getattr(allure.attachment_type, attachment.kind))
     allure.dynamic.description(_description(record, verdict, command, left_out))
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """A parameter's value that is shown as it is: Allure puts quotes around a string."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def _budget(restriction: str, limit: float) -> str:
+    return f"l∞ {limit * 255:.3g}/255" if restriction == "linf" else f"{restriction} {limit:.4g}"
 
 
 def _device_label(record: Record) -> None:

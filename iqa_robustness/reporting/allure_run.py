@@ -9,25 +9,19 @@ from typing import Any
 
 from iqa_robustness.reporting.results import Outcome
 
-# `[\\s\\S]` and no inline flag: Allure 3 matches with JavaScript's expressions, Allure 2 with Java's.
-_ANYTHING = "[\\s\\S]*"
+# No inline flag: Allure 3 searches with JavaScript's expressions, Allure 2 matches whole texts with Java's.
+_ANYTHING = r"[\s\S]*"
+_STATUSES = {
+    "Fails a threshold": "fail: ",
+    "Inconclusive: more images needed": "inconclusive: ",
+    "Invalid: the attack could not work": "invalid: ",
+    "A declared weakness is gone": "pass: the declared",
+}
 CATEGORIES: tuple[dict[str, Any], ...] = (
-    {"name": "Fails a threshold", "matchedStatuses": ["failed"], "messageRegex": f"{_ANYTHING}fail: {_ANYTHING}"},
-    {
-        "name": "Inconclusive: more images needed",
-        "matchedStatuses": ["failed"],
-        "messageRegex": f"{_ANYTHING}inconclusive: {_ANYTHING}",
-    },
-    {
-        "name": "Invalid: the attack could not work",
-        "matchedStatuses": ["failed"],
-        "messageRegex": f"{_ANYTHING}invalid: {_ANYTHING}",
-    },
-    {
-        "name": "A declared weakness is gone",
-        "matchedStatuses": ["failed"],
-        "messageRegex": f"{_ANYTHING}pass: the declared{_ANYTHING}",
-    },
+    *(
+        {"name": name, "matchedStatuses": ["failed"], "messageRegex": f"^(Failed: )?{start}{_ANYTHING}"}
+        for name, start in _STATUSES.items()
+    ),
     {"name": "Not computed", "matchedStatuses": ["broken"]},
     {
         "name": "Known weaknesses",
