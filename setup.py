@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: a wheel brings the gates and the conformance suites along, as `iqa_robustness.suites`."""
+"""What pyproject.toml cannot say: a wheel brings the gates and the conformance suites, as `iqa_robustness.suites`."""
 
 from __future__ import annotations
 

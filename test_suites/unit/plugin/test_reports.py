@@ -143,7 +143,9 @@ def test_attachments_can_be_left_out_or_complete(project: Any, choice: str, expe
     left = [path for path in project.path.rglob("*") if path.is_file()]
     left = [path for path in left if not {".iqa-store", "__pycache__", "pictures"} & {*path.parts}]
     pictured = {path.name for path in left if any(start in path.read_bytes() for start in PIXELS)}
-    assert {"junit.xml", "summary.html", "summary.md", "results.parquet", "verdict.json"} <= {path.name for path in left}
+    assert {"junit.xml", "summary.html", "summary.md", "results.parquet", "verdict.json"} <= {
+        path.name for path in left
+    }
     attached = {a["source"] for a in result["attachments"] if a["name"].startswith("worst images")}
     assert pictured == (set() if choice == "none" else {"summary.html", *attached})
 
