@@ -12,6 +12,7 @@ import allure
 from iqa_robustness.bench.cell import Cell
 from iqa_robustness.bench.pair import Pair
 from iqa_robustness.bench.runners.local import LocalRunner
+from iqa_robustness.errors import IqaRobustnessError
 from iqa_robustness.gate.verdict import Verdict, described
 from iqa_robustness.reporting.attachments import Attachment, fitted, largest_sheet
 from iqa_robustness.reporting.figures import shift_plot
@@ -89,10 +90,11 @@ def report_cell(
         allure.dynamic.parameter("budget", _Plain(_budget(attack["restriction"], attack["limit"])), excluded=True)
     _device_label(record)
     allure.attach(command, "run this cell again", allure.attachment_type.TEXT)
-    kept, left_out = fitted(_candidates(cell, pair, record, verdict, runner, attachments, limit), limit)
+    found, absent = _pictures(cell, pair, record, verdict, runner, attachments, limit)
+    kept, left_out = fitted([*found, *_numbers(cell, record, attachments)], limit)
     for attachment in kept:
         allure.attach(attachment.body, attachment.name, getattr(allure.attachment_type, attachment.kind))
-    allure.dynamic.description(_description(record, verdict, command, left_out))
+    allure.dynamic.description(_description(record, verdict, command, [*absent, *left_out]))
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def _device_label(record: Record) -> None:
     allure.dynamic.label("gpu", os.environ.get("CUDA_VISIBLE_DEVICES") or record.meta["numerics"]["device"])
 
 
-def _candidates(
+def _pictures(
     cell: Cell,
     pair: Pair,
     record: Record,
@@ -124,13 +126,22 @@ def _candidates(
     runner: LocalRunner,
     choice: str,
     limit: int | None,
-) -> list[Attachment]:
-    """What is to be attached, the most telling first."""
+) -> tuple[list[Attachment], list[str]]:
+    """The worst images as one attachment, or why there are none: that a picture is gone changes no verdict."""
+    if choice == "none" or "attack" not in record.meta:
+        return [], []
+    wanted = len(record.images) if choice == "all" else _SHOWN.get(verdict.status, _SHOWN_OTHERWISE)
+    try:
+        panels = cell_panels(cell, pair, record, runner, worst_rows(record, wanted))
+    except IqaRobustnessError as error:
+        return [], [f"worst images ({error.what})"]
+    return [largest_sheet(panels, limit)], []
+
+
+def _numbers(cell: Cell, record: Record, choice: str) -> list[Attachment]:
+    """The plot, the record's facts and its table."""
     found = []
     if choice != "none" and "attack" in record.meta:
-        wanted = len(record.images) if choice == "all" else _SHOWN.get(verdict.status, _SHOWN_OTHERWISE)
-        rows = worst_rows(record, wanted)
-        found.append(largest_sheet(cell_panels(cell, pair, record, runner, rows), limit))
         plot = shift_plot(
             record.scores("clean"),
             record.scores("defended_attacked"),
@@ -169,7 +180,7 @@ def _description(record: Record, verdict: Verdict, command: str, left_out: Seque
         f"Run it again: `{command}`",
     ]
     if left_out:
-        lines += ["", f"Not attached, for the size of the report: {'; '.join(left_out)}. The store has it."]
+        lines += ["", f"Not attached: {'; '.join(left_out)}."]
     return "\n".join(lines)
 
 

@@ -40,12 +40,14 @@ def fitted(candidates: Sequence[Attachment], limit: int | None) -> tuple[list[At
     kept, left_out, spent = [], [], 0
     for candidate in candidates:
         if limit is not None and spent + len(candidate.body) > limit:
-            left_out.append(f"{candidate.wanted or candidate.name} ({_kilobytes(candidate.body)})")
+            left_out.append(
+                f"{candidate.wanted or candidate.name} ({_kilobytes(candidate.body)}, beyond the size budget)"
+            )
             continue
         spent += len(candidate.body)
         kept.append(candidate)
         if candidate.wanted:
-            left_out.append(f"{candidate.wanted} (only {candidate.name})")
+            left_out.append(f"{candidate.wanted} (only {candidate.name}, for the size budget)")
     return kept, left_out
 
 

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -146,6 +147,9 @@ def test_attachments_can_be_left_out_or_complete(project: Any, choice: str, expe
     assert {"junit.xml", "summary.html", "summary.md", "results.parquet", "verdict.json"} <= {
         path.name for path in left
     }
+    # The names of pictures stay, where a record is shown as a table.
+    named = {path.name for path in left if choice == "none" and b"picture0" in path.read_bytes()}
+    assert named <= {a["source"] for a in result["attachments"] if a["name"] == "record.csv"}
     attached = {a["source"] for a in result["attachments"] if a["name"].startswith("worst images")}
     assert pictured == (set() if choice == "none" else {"summary.html", *attached})
 
@@ -156,10 +160,26 @@ def test_what_exceeds_the_size_budget_is_left_out_and_said(project: Any) -> None
     for result in results(project):
         paths = [project.path / "allure" / a["source"] for a in result["attachments"]]
         assert sum(path.stat().st_size for path in paths) <= 100_000 + 1_000  # the command is always there
-        assert (
-            "Not attached, for the size of the report: worst images (3) (only worst images (" in result["description"]
-        )
+        assert "Not attached: worst images (3) (only worst images (" in result["description"]
         assert attachment(project, result, "run this cell again").read_text().startswith("pytest ")
+
+
+def test_pictures_that_were_deleted_change_no_verdict(project: Any) -> None:
+    """As docs/reports.md deletes them: the entries that hold images, and no others."""
+    options = ("--iqa-metric=own:Fragile", "--iqa-strength=strong", "--alluredir=allure")
+    project.run(*options, "--iqa-attachments=none")
+    (before,) = results(project)
+    pictured = [path.parent for path in (project.path / ".iqa-store").rglob("images.tar")]
+    assert pictured
+    for folder in pictured:
+        shutil.rmtree(folder)
+    shutil.rmtree(project.path / "allure")
+    project.run(*options, "--iqa-from-store")
+    (after,) = results(project)
+    assert (before["status"], after["status"]) == ("failed", "failed")
+    assert "fail: D_score" in after["statusDetails"]["message"]
+    assert "Not attached: worst images (" in after["description"]
+    assert not [a for a in after["attachments"] if a["name"].startswith("worst images")]
 
 
 def test_a_size_budget_that_is_no_size_stops_the_run(project: Any) -> None:

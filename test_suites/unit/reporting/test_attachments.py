@@ -39,7 +39,7 @@ def test_without_a_limit_everything_is_kept() -> None:
 def test_a_large_one_does_not_keep_out_a_small_one_behind_it() -> None:
     kept, left_out = fitted([attachment("pictures", 5000), attachment("numbers", 10)], 100)
     assert [a.name for a in kept] == ["numbers"]
-    assert left_out == ["pictures (5 kB)"]
+    assert left_out == ["pictures (5 kB, beyond the size budget)"]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_as_many_pictures_are_shown_as_fit() -> None:
         assert short.height < tall.height
     kept, left_out = fitted([smaller], None)
     assert kept == [smaller]
-    assert left_out == [f"worst images (4) (only {smaller.name})"]
+    assert left_out == [f"worst images (4) (only {smaller.name}, for the size budget)"]
 
 
 def test_a_single_picture_that_is_too_large_is_named() -> None:
