@@ -38,6 +38,7 @@ class Contrast(Metric):
 """
 # The last one given counts: recipes ask for all workers and a whole profile.
 TINY = "-n 0 -p no:cacheprovider --iqa-images=4 --iqa-attack=ifgsm --iqa-strength=weak,medium"
+SMALL = ("--iqa-profile=standard", "--iqa-profile=smoke")
 PROGRAMS = {
     "pytest": f'exec {sys.executable} -m pytest "$@" {TINY}',
     "iqa-robustness": f'exec {sys.executable} -m iqa_robustness "$@"',
@@ -201,7 +202,7 @@ def test_github_gates_a_pull_request_against_the_main_branch(tmp_path: Path) -> 
 def test_a_gate_in_parts_is_judged_as_one(tmp_path: Path) -> None:
     repository = Repository(tmp_path / "repository", "none")
     (text,) = blocks("yaml", "judge:")
-    workflow = yaml.safe_load(text)
+    workflow = yaml.safe_load(text.replace(*SMALL))
     workflow["jobs"]["part"]["strategy"]["matrix"]["part"] = [1, 2]
     (commands,) = [step for step in workflow["jobs"]["part"]["steps"] if "--iqa-shard" in step.get("run", "")]
     commands["run"] = commands["run"].replace("/4", "/2")
@@ -258,8 +259,8 @@ def test_the_shell_lines_of_jenkins_run_one_after_the_other(tmp_path: Path) -> N
 def test_an_array_of_slurm_fills_a_store_that_a_last_job_judges(tmp_path: Path) -> None:
     repository = Repository(tmp_path / "repository", "none")
     script, submission = blocks("sh", "IQA_STORE")
-    (repository.folder / "robustness.sbatch").write_text(script)
-    done = repository.shell(submission.replace("/shared/iqa-store", str(tmp_path / "store")))
+    (repository.folder / "robustness.sbatch").write_text(script.replace(*SMALL))
+    done = repository.shell(submission.replace(*SMALL).replace("/shared/iqa-store", str(tmp_path / "store")))
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"\b2 cells: 2 pass", done.stdout)
     assert "0 computed in this run, 2 taken from the store" in done.stdout

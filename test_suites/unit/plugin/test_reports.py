@@ -147,9 +147,9 @@ def test_attachments_can_be_left_out_or_complete(project: Any, choice: str, expe
     assert {"junit.xml", "summary.html", "summary.md", "results.parquet", "verdict.json"} <= {
         path.name for path in left
     }
-    # The names of pictures stay, where a record is shown as a table.
+    # Names are no pixels: a record shows those of its pictures.
     named = {path.name for path in left if choice == "none" and b"picture0" in path.read_bytes()}
-    assert named <= {a["source"] for a in result["attachments"] if a["name"] == "record.csv"}
+    assert named <= {a["source"] for a in result["attachments"] if a["name"] in ("record.csv", "meta.json")}
     attached = {a["source"] for a in result["attachments"] if a["name"].startswith("worst images")}
     assert pictured == (set() if choice == "none" else {"summary.html", *attached})
 
