@@ -7,7 +7,7 @@ READY := .venv/.ready
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)')
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help setup bench test test-slow store-fire lint format clean
+.PHONY: help setup bench report test test-slow store-fire lint format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ bench: $(READY) ## the main job: the smoke gate on bundled photographs and metri
 	rm -rf reports/allure-results
 	$(BIN)/pytest test_suites/robustness -n $(WORKERS) --iqa-profile=smoke --alluredir=reports/allure-results \
 		--junitxml=reports/junit.xml -p no:cacheprovider
+
+report: $(READY) ## Allure's report of the last run, in reports/allure-report; without Node, reports/summary.html is the report
+	$(BIN)/iqa-robustness report
 
 test: $(READY) ## unit and conformance tests, and a small slice of the robustness suite
 	$(BIN)/pytest test_suites/unit test_suites/conformance -n $(WORKERS) --dist worksteal -m "not slow" --durations=10

@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
             "iqa_robustness.reporting.leaderboard_command",
             "defenses ranked from stored records: build the pages, pack and admit records",
         ),
+        ("report", "iqa_robustness.reporting.report_command", "Allure's report of a run, by Node"),
         (
             "store",
             "iqa_robustness.reporting.store_command",

@@ -12,7 +12,12 @@ from iqa_robustness.conformance import command as qualify
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.gate.thresholds_schema import FILE, as_text
 
-_CI = {"github": ".github/workflows/robustness.yaml", "gitlab": "robustness.gitlab-ci.yml"}
+# What is written, and from which template; docs/ci-recipes.md shows and explains them.
+_CI = {
+    "github": (".github/workflows/robustness.yaml", "github.yaml.j2"),
+    "gitlab": ("robustness.gitlab-ci.yml", "gitlab.yaml.j2"),
+    "jenkins": ("Jenkinsfile", "jenkins.groovy.j2"),
+}
 # A file of pytest's own hides what these say, so none is added to them.
 _CONFIGURED = {
     "pytest.ini": "",
@@ -64,7 +69,8 @@ def _files(metric: str, ci: str) -> Iterator[tuple[str, str]]:
         yield name, templates.get_template(f"{name}.j2").render(metric=metric, schema=FILE)
     yield FILE, as_text()
     if ci != "none":
-        yield _CI[ci], templates.get_template(f"{ci}.yaml.j2").render(metric=metric)
+        name, template = _CI[ci]
+        yield name, templates.get_template(template).render(metric=metric)
 
 
 def _configuration(folder: Path) -> str:

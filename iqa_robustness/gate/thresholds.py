@@ -204,7 +204,7 @@ class Thresholds:
             raise ThresholdsFileError(
                 f"the thresholds file cannot be read: {getattr(error, 'strerror', None) or error}",
                 where=Where(file=str(path)),
-                fix="write one (docs/thresholds.md) or name it with --iqa-thresholds",
+                fix="write one (docs/thresholds.md; `iqa-robustness init` does), or name it with --iqa-thresholds",
             ) from None
         return cls.from_text(text, path)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 
+from iqa_robustness.plugin.allure_labels import pytest_runtest_teardown
 from iqa_robustness.plugin.announcement import announce
 from iqa_robustness.plugin.collection import pytest_collection_modifyitems, pytest_generate_tests
 from iqa_robustness.plugin.devices import end_if_device_lost
@@ -30,6 +31,7 @@ __all__ = [
     "pytest_generate_tests",
     "pytest_runtest_makereport",
     "pytest_runtest_protocol",
+    "pytest_runtest_teardown",
     "pytest_sessionfinish",
     "pytest_xdist_auto_num_workers",
     "pytest_xdist_setupnodes",

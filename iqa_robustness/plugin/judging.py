@@ -102,6 +102,7 @@ class Gate:
         node.user_properties += [("verdict", verdict.status), ("record", record.meta["key"])]
         if self._request.config.pluginmanager.hasplugin("allure_listener"):
             from iqa_robustness.reporting.allure import report_cell
+            from iqa_robustness.reporting.attachments import share
 
             report_cell(
                 cell,
@@ -111,6 +112,7 @@ class Gate:
                 runner=self._session.runner,
                 command=command,
                 attachments=self._session.attachments,
+                limit=share(self._session.attachments_megabytes, len(self._request.session.items)),
             )
 
 

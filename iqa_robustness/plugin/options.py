@@ -75,6 +75,11 @@ OPTIONS = (
     Option(
         name="attachments", help="pictures in Allure and summary.html: none, worst, all (Allure alone)", default="worst"
     ),
+    Option(
+        name="attachments-megabytes",
+        help="megabytes that the attachments of a run may take in Allure; 0 for no limit",
+        default="200",
+    ),
 )
 
 MARKERS = (

@@ -192,6 +192,18 @@ class RobustnessSession:
         return chosen
 
     @cached_property
+    def attachments_megabytes(self) -> float:
+        """Of `--iqa-attachments-megabytes`, 0 for no limit."""
+        text = self._value("attachments-megabytes")
+        try:
+            megabytes = float(text)
+        except ValueError:
+            megabytes = math.nan
+        if not 0 <= megabytes < math.inf:
+            raise ConfigurationError(f"--iqa-attachments-megabytes is no number from 0 on: {text!r}")
+        return megabytes
+
+    @cached_property
     def licence_policy(self) -> str:
         """Of `--iqa-licence-policy`."""
         chosen = self._value("licence-policy")
@@ -285,6 +297,7 @@ class RobustnessSession:
             self.thresholds,
             self.timeout,
             self.attachments,
+            self.attachments_megabytes,
             self.ranges,
             self.licence_policy,
             self.strengths,

@@ -10,7 +10,7 @@ from iqa_robustness.bench.pair import Pair
 from iqa_robustness.bench.runners.local import LocalRunner
 from iqa_robustness.defenses.base import PurifiedMetric
 from iqa_robustness.images import from_uint8, to_uint8
-from iqa_robustness.reporting.figures import Panel, amplified_difference, contact_sheet, spoken
+from iqa_robustness.reporting.figures import Panel, amplified_difference, spoken
 from iqa_robustness.store import Record
 from iqa_robustness.streams import Streams
 
@@ -21,8 +21,8 @@ def worst_rows(record: Record, count: int) -> list[int]:
     return [int(row) for row in np.argsort(-shift, kind="stable")[:count]]
 
 
-def cell_pictures(cell: Cell, pair: Pair, record: Record, runner: LocalRunner, rows: list[int]) -> bytes:
-    """A contact sheet of some images of an attacked cell, one row each.
+def cell_panels(cell: Cell, pair: Pair, record: Record, runner: LocalRunner, rows: list[int]) -> list[list[Panel]]:
+    """Some images of an attacked cell for a contact sheet, one row each.
 
     The purified picture is made again from the stored adversarial one; where nothing may be computed
     (`--iqa-from-store`), it is left out.
@@ -54,7 +54,7 @@ def cell_pictures(cell: Cell, pair: Pair, record: Record, runner: LocalRunner, r
             )
         panels.append(Panel(pixels=difference, title="difference", text=f"× {factor}, around grey"))
         sheet.append(panels)
-    return contact_sheet(sheet)
+    return sheet
 
 
 def _purified(pair: Pair, pixels: np.ndarray, name: str) -> np.ndarray | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -32,7 +33,7 @@ def write_reports(
         folder: where the summaries go; made if it does not exist.
         worst_cases: over the attacks of the run.
         gallery: pictures for the page; None for none anywhere.
-        allure_folder: results of allure-pytest, completed by environment and categories.
+        allure_folder: results of allure-pytest, completed by what they say of the run.
     """
     facts = {**facts, **_versions()}
     folder.mkdir(parents=True, exist_ok=True)
@@ -41,10 +42,9 @@ def write_reports(
     html.write_text(summary_html(cells, facts, worst_cases, gallery), encoding="utf-8")
     results_table(cells, worst_cases).to_parquet(table, index=False)
     if allure_folder is not None and allure_folder.is_dir():
-        from iqa_robustness.reporting.allure import write_categories, write_environment
+        from iqa_robustness.reporting.allure_run import write_run
 
-        write_environment(allure_folder, facts)
-        write_categories(allure_folder)
+        write_run(allure_folder, facts, cells, os.environ)
     return [markdown, html]
 
 
