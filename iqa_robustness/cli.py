@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, module, summary in (
         ("init", "iqa_robustness.conformance.init_command", "start in a repository of your own: thresholds, gates, CI"),
         ("plan", "iqa_robustness.reporting.plan_command", "what a run would compute, how long, how much"),
+        ("run", "iqa_robustness.reporting.run_command", "fill the store with a plan's cells, here or on a Ray cluster"),
         ("weights", "iqa_robustness.metrics.weights_command", "published weights: list, fetch, verify, where"),
         ("calibrate", "iqa_robustness.training.calibrate", "measure the score range of a metric on images"),
         ("align", "iqa_robustness.bench.align_command", "solve for the strengths of an attack at a stated visibility"),

@@ -238,6 +238,12 @@ class MissingCellError(IqaRobustnessError):
     """A cell is not in the store, and nothing may be computed."""
 
 
+class ClusterError(IqaRobustnessError):
+    """A machine, or the process that computed a cell there, was lost; or no cluster can be reached."""
+
+    exit_code = ExitCode.INFRASTRUCTURE
+
+
 class StoreError(IqaRobustnessError):
     """The store cannot be read or written."""
 
