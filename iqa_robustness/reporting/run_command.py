@@ -16,7 +16,7 @@ from iqa_robustness.bench.runners.local import LocalRunner
 from iqa_robustness.bench.runners.ray import RayRunner
 from iqa_robustness.bench.runners.recipe import Recipe
 from iqa_robustness.bench.watchdog import time_limit
-from iqa_robustness.errors import CapabilityError, ConfigurationError, ExitCode, IqaRobustnessError
+from iqa_robustness.errors import CapabilityError, ConfigurationError, ExitCode
 from iqa_robustness.gate.verdict import PRECEDENCE
 from iqa_robustness.reporting.plan_command import add_selection_arguments, selected_cells, spoken_time
 

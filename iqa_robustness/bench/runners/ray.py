@@ -52,6 +52,7 @@ class RayRunner(LocalRunner):
     """Hands cells to a cluster (`fill`), and gives out what came of them.
 
     In this process nothing is computed: metrics need not fit into it, nor does it need the cluster's device.
+    `fates` holds, by name, what became of every cell that was handed on.
 
     Args:
         recipe: of the runners on the nodes.
@@ -70,7 +71,7 @@ class RayRunner(LocalRunner):
             )
         self.recipe = recipe
         self.cluster = cluster
-        self._done: dict[str, Done] = {}
+        self.fates: dict[str, Done] = {}
 
     def fill(self, cells: Sequence[Cell], *, timeout: float = 0.0, report: Report = lambda *_: None) -> dict[str, Done]:
         """Compute cells, each once, and what they share before them; by the cell's name what became of it.
@@ -91,8 +92,8 @@ class RayRunner(LocalRunner):
                 _Filling(runner=self, ray=ray, parts=parts_of(cells), timeout=timeout, report=report).run()
         except ClusterError as error:
             for cell in cells:
-                self._done.setdefault(cell.name, Done(error=error))
-        return {cell.name: self._done[cell.name] for cell in cells}
+                self.fates.setdefault(cell.name, Done(error=error))
+        return {cell.name: self.fates[cell.name] for cell in cells}
 
     def record(self, cell: Cell, pair: Pair | None = None) -> Record:
         """The record of a cell that `fill` was asked for; of others what the store has.
@@ -102,7 +103,7 @@ class RayRunner(LocalRunner):
                 the node or the process was lost.
             StoreError: the node wrote it into a store that is not this one.
         """
-        done = self._done.get(cell.name)
+        done = self.fates.get(cell.name)
         if done is None:
             return super().record(cell, pair)
         if done.error is not None:
@@ -128,7 +129,7 @@ class RayRunner(LocalRunner):
 
     def finish(self, cell: Cell, done: Done) -> None:
         """Take in what became of a cell."""
-        self._done[cell.name] = done
+        self.fates[cell.name] = done
 
     def _entry(self, digest: str) -> Entry:
         entry = self.store.find(digest)

@@ -1,9 +1,8 @@
-"""The Ray runner on a cluster of two nodes: records as of the local runner, errors as themselves, nodes that are lost."""
+"""The Ray runner on two nodes: records as of the local runner, errors as themselves, nodes that are lost."""
 
 from __future__ import annotations
 
 import shutil
-import signal
 import tempfile
 import threading
 import time
@@ -21,12 +20,13 @@ from iqa_robustness.bench.runners.local import LocalRunner
 from iqa_robustness.bench.runners.ray import Done, RayRunner
 from iqa_robustness.bench.runners.recipe import Recipe
 from iqa_robustness.errors import (
-    CapabilityError,
     CellTimeoutError,
     ClusterError,
     ConfigurationError,
     ExitCode,
+    MissingCellError,
     NonFiniteScoreError,
+    ProgramCrashError,
     StoreError,
 )
 from iqa_robustness.store import Store
@@ -111,12 +111,13 @@ CELLS = [
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """Two nodes of one CPU, in processes of this machine; what Ray writes is thrown away."""
+    """Two nodes of one CPU, processes of this machine, and a connection for all tests; Ray's files are thrown away."""
     patch = pytest.MonkeyPatch()
     # No token is made in the home directory; paths of sockets are short.
     patch.setenv("RAY_AUTH_MODE", "disabled")
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    import ray
     from ray.cluster_utils import Cluster as Nodes
 
     small = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False, "temp_dir": folder}
@@ -125,23 +126,32 @@ def cluster() -> Iterator[Any]:
     nodes = Nodes(initialize_head=True, head_node_args=head)
     nodes.small = small
     nodes.add_node(**small)
+    ray.init(address=nodes.address, log_to_driver=False)
     yield nodes
+    ray.shutdown()
     nodes.shutdown()
     patch.undo()
     shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
-def runner(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RayRunner:
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     (tmp_path / "far.py").write_text(METRICS)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    recipe = Recipe(store=str(tmp_path / "store"), device="cpu", micro_batch=2)
+    return Recipe(store=str(tmp_path / "store"), device="cpu", micro_batch=2)
+
+
+@pytest.fixture
+def runner(cluster: Any, recipe: Recipe) -> RayRunner:
     return RayRunner(recipe, Cluster(address=cluster.address))
 
 
 def files(store: Store) -> dict[str, dict[str, bytes]]:
     return {digest: store.find(digest).files() for digest in store.digests()}  # type: ignore[union-attr]
+
+
+# --- records --------------------------------------------------------------------------------------------------------
 
 
 def test_the_store_is_that_of_the_local_runner_byte_for_byte(runner: RayRunner, tmp_path: Path) -> None:
@@ -151,38 +161,118 @@ def test_the_store_is_that_of_the_local_runner_byte_for_byte(runner: RayRunner, 
     assert told == [(number, len(CELLS)) for number in range(1, len(CELLS) + 1)]
     local = LocalRunner(Store(tmp_path / "local"), Numerics(device="cpu", micro_batch=2))
     for each in CELLS:
-        expected = local.record(each)
-        found = runner.record(each)
-        assert found.files() == expected.files()
+        assert runner.record(each).files() == local.record(each).files()
     assert runner.computed == len(CELLS)
     assert files(runner.store) == files(local.store)
-    pair = runner.pair(CELLS[4])
     for each in (CELLS[1], CELLS[4]):
-        pixels = [local.attacked_pixels(each, pair, local.record(each)), runner.attacked_pixels(each, pair, runner.record(each))]
-        assert all((one == other).all() for one, other in zip(*pixels, strict=True))
-    again = runner.fill(CELLS)
-    assert not any(each.computed for each in again.values())
+        record, pair = local.record(each), local.pair(each)
+        for one, other in zip(
+            local.attacked_pixels(each, pair, record), runner.attacked_pixels(each, pair, record), strict=True
+        ):
+            assert (one == other).all()
+    assert not any(each.computed for each in runner.fill(CELLS).values())
 
 
-def test_errors_come_back_as_themselves_with_their_cell(runner: RayRunner, tmp_path: Path) -> None:
-    cells = {
-        name: cell(metric=f"far:{name}") for name in ("NaN", "Raising", "Crashing")
-    } | {
-        "Crashing, defended": cell(metric="far:Crashing", defense="flip"),
-        "queries only": cell(metric="exec:true", attack="ifgsm"),
-        "fine": cell(),
-    }
+# --- errors ---------------------------------------------------------------------------------------------------------
+
+
+def test_errors_come_back_as_themselves_and_stop_no_other_cell(runner: RayRunner) -> None:
+    cells = {name: cell(metric=f"far:{name}") for name in ("NaN", "Raising")}
+    cells |= {"silent program": cell(metric="exec:true"), "fine": cell()}
     runner.fill([*cells.values()])
     with pytest.raises(NonFiniteScoreError) as nan:
         runner.record(cells["NaN"])
-    assert (nan.value.where.metric, nan.value.where.attack) == ("far:NaN", "ifgsm")
-    assert nan.value.exit_code == ExitCode.MISSING
+    assert (nan.value.where.attack, nan.value.exit_code) == ("ifgsm", ExitCode.MISSING)
     with pytest.raises(Exception, match="Odd: this and that") as raising:
         runner.record(cells["Raising"])
     assert any("far.py" in note for note in raising.value.__notes__)
-    for name in ("Crashing", "Crashing, defended"):
-        with pytest.raises(ClusterError) as crashed:
-            runner.record(cells[name])
-        assert crashed.value.exit_code == ExitCode.INFRASTRUCTURE
-        assert crashed.value.where.metric == "far:Crashing"
+    assert any("metric=far:Raising" in note for note in raising.value.__notes__)
+    with pytest.raises(ProgramCrashError):
+        runner.record(cells["silent program"])
     assert runner.record(cells["fine"]).meta["cell"]["metric"] == f"{PLANTED}Robust"
+
+
+@pytest.mark.slow
+def test_a_cell_that_ends_its_process_is_lost_and_never_handed_on(runner: RayRunner, tmp_path: Path) -> None:
+    cells = [cell(metric="far:Crashing", defense=defense) for defense in ("none", "flip", "jpeg")]
+    runner.fill([*cells, cell()])
+    for each in cells:
+        with pytest.raises(ClusterError, match="its process ended without a word") as crashed:
+            runner.record(each)
+        assert (crashed.value.where.metric, crashed.value.exit_code) == ("far:Crashing", ExitCode.INFRASTRUCTURE)
+    # The three share clean scores and an attack, which were begun once each; no cell was sent after them.
+    assert (tmp_path / "crashes").read_text() == "xx"
+    assert runner.record(cell()).meta["cell"]["metric"] == f"{PLANTED}Robust"
+
+
+def test_a_cell_that_hangs_is_stopped_on_its_node(runner: RayRunner) -> None:
+    sleeping = cell(metric="far:Sleeping")
+    runner.fill([sleeping], timeout=1.5)
+    with pytest.raises(CellTimeoutError, match=r"ran longer than 1\.5 s"):
+        runner.record(sleeping)
+
+
+def test_what_no_node_has_is_refused_at_once(cluster: Any, recipe: Recipe) -> None:
+    for share, named in ((Share(gpus=1), "num_gpus"), (Share(cpus=64), "64")):
+        with pytest.raises(ConfigurationError, match=named) as refused:
+            RayRunner(recipe, Cluster(address=cluster.address, share=share)).fill([cell()])
+        assert "--iqa-ray-share" in refused.value.fix
+
+
+def test_cuda_is_asked_for_as_a_gpu_of_a_node(cluster: Any, recipe: Recipe) -> None:
+    with pytest.raises(ConfigurationError, match="'num_gpus': 1"):
+        RayRunner(replace(recipe, device="cuda"), Cluster(address=cluster.address)).fill([cell()])
+    with pytest.raises(ConfigurationError, match="numbers of GPUs are Ray's to choose"):
+        RayRunner(replace(recipe, device="cuda:1"), Cluster(address=cluster.address))
+
+
+def test_a_record_in_another_store_than_this_one_is_named(runner: RayRunner) -> None:
+    runner.finish(cell(), Done(digest="0" * 64, computed=True))
+    with pytest.raises(StoreError, match="into a store that is not") as elsewhere:
+        runner.record(cell())
+    assert "s3://" in elsewhere.value.fix
+
+
+def test_a_cell_that_nobody_asked_the_cluster_for_is_read_or_missing(runner: RayRunner) -> None:
+    with pytest.raises(MissingCellError):
+        runner.record(cell())
+
+
+# --- nodes that are lost --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("retries", [3, 0])
+def test_a_node_that_is_killed_costs_its_cells_a_new_start_or_exit_13(
+    retries: int, cluster: Any, recipe: Recipe, tmp_path: Path
+) -> None:
+    import ray
+
+    victim = next(iter(cluster.worker_nodes))
+    running = RayRunner(recipe, Cluster(address=cluster.address, retries=retries))
+    # No stage is shared, so that both nodes have a cell.
+    cells = [cell(metric="far:Waiting"), cell(metric="far:Waiting", strength="weak", seed=1, images=1)]
+    filling = threading.Thread(target=running.fill, args=(cells,))
+    filling.start()
+    mark = tmp_path / f"on-{victim.node_id}"
+    patience = time.monotonic() + 120
+    while not mark.exists():
+        assert time.monotonic() < patience
+        time.sleep(0.1)
+    cluster.remove_node(victim, allow_graceful=False)
+    while sum(node["Alive"] for node in ray.nodes()) > 1:
+        assert time.monotonic() < patience
+        time.sleep(0.1)
+    (tmp_path / "go").touch()
+    filling.join(timeout=120)
+    cluster.add_node(**cluster.small)
+    assert not filling.is_alive()
+    local = LocalRunner(Store(tmp_path / "local"), Numerics(device="cpu", micro_batch=2))
+    fates = running.fates
+    for each in cells:
+        if fates[each.name].error is None:
+            assert running.record(each).files() == local.record(each).files()
+    errors = [fate.error for fate in fates.values() if fate.error is not None]
+    assert [(type(error), "its node was lost" in str(error)) for error in errors] == [(ClusterError, True)] * (
+        not retries
+    )
