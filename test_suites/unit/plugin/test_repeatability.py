@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -57,21 +58,34 @@ def verdicts(project: Any, reports: str) -> dict[str, Any]:
     return {cell["name"]: {k: v for k, v in cell.items() if k != "nodeid"} for cell in found["cells"]}
 
 
-def left(project: Any, name: str, *options: str) -> tuple[dict[str, bytes], dict[str, Any]]:
+def records(project: Any, store: str) -> dict[str, str]:
+    """SHA-256 of the record files by key."""
+    return {key: hashlib.sha256(content).hexdigest() for key, content in project.records(store).items()}
+
+
+def left(project: Any, name: str, *options: str) -> tuple[dict[str, str], dict[str, Any]]:
     """Records and verdicts of a run in a store of its own."""
     project.run(f"--iqa-store={name}", f"--iqa-reports=of-{name}", *SIZES, *options)
-    return project.records(name), verdicts(project, f"of-{name}")
+    return records(project, name), verdicts(project, f"of-{name}")
 
 
-def test_another_order_and_two_shards_change_nothing(several: Any) -> None:
-    records, concluded = left(several, "straight")
-    assert len(records) == len(concluded) == 8
-    assert len({cell["status"] for cell in concluded.values()}) > 1
-    assert left(several, "shuffled", "--shuffle=1") == (records, concluded)
+@pytest.mark.parametrize(
+    ("only", "cells"),
+    [
+        pytest.param("test_attacked and ifgsm", 2, id="two"),
+        pytest.param("test_", 8, id="of-every-kind", marks=pytest.mark.slow),
+    ],
+)
+def test_another_order_and_two_shards_change_nothing(only: str, cells: int, several: Any) -> None:
+    kept, concluded = expected = left(several, "straight", "-k", only)
+    assert len(kept) == len(concluded) == cells
+    assert left(several, "shuffled", "-k", only, "--shuffle=1") == expected
+    found = []
     for part in ("1/2", "2/2"):
-        several.run("--iqa-store=parted", f"--iqa-shard={part}", *SIZES)
-        assert len(several.records("parted")) in range(1, 8) or part == "2/2"
-    assert left(several, "parted", "--iqa-from-store") == (records, concluded)
+        several.run("--iqa-store=parted", f"--iqa-shard={part}", "-k", only, *SIZES)
+        found.append(len(several.records("parted")))
+    assert found[1] == cells
+    assert left(several, "parted", "-k", only, "--iqa-from-store") == expected
 
 
 @pytest.mark.slow
@@ -99,7 +113,7 @@ def test_a_cluster_changes_nothing_and_says_what_it_did(several: Any) -> None:
     result.stdout.fnmatch_lines(
         ["*8 of 8 cells computed or found by the cluster*", "*8 computed in this run, 0 taken from the store*"]
     )
-    assert (several.records("far"), verdicts(several, "of-far")) == expected
+    assert (records(several, "far"), verdicts(several, "of-far")) == expected
 
 
 @pytest.mark.slow
