@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -26,6 +27,9 @@ _KINDS: dict[str, Registry] = {  # type: ignore[type-arg]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; returns its exit code, that of `errors.ExitCode` for errors of ours."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a console that lacks a sign of a table shows the table all the same
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     if rest and options.run is _list:

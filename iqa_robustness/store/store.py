@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
 import re
 import shutil
 import socket
+import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +27,8 @@ from iqa_robustness.store.keys import Key
 _MANIFEST = "manifest.json"
 _VOLATILE = "volatile.json"
 _LAYOUT = 1
+# The access right of Windows that is enough to ask whether a process runs.
+_SYNCHRONIZE = 0x00100000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,6 +285,10 @@ def _facts(content: bytes | Path) -> dict[str, str | int]:
 
 
 def _alive(pid: int) -> bool:
+    if sys.platform == "win32":
+        # There os.kill does not ask: it sends Ctrl-C, or ends the process.
+        handle = ctypes.windll.kernel32.OpenProcess(_SYNCHRONIZE, False, pid)
+        return bool(handle and ctypes.windll.kernel32.CloseHandle(handle))
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

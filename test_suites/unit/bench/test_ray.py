@@ -121,9 +121,7 @@ def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster as Nodes
 
     small = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False, "temp_dir": folder}
-    checks = {"initial_delay_ms": 500, "period_ms": 500, "timeout_ms": 500, "failure_threshold": 4}
-    head = {**small, "_system_config": {f"health_check_{name}": value for name, value in checks.items()}}
-    nodes = Nodes(initialize_head=True, head_node_args=head)
+    nodes = Nodes(initialize_head=True, head_node_args=small)
     nodes.small = small
     nodes.add_node(**small)
     ray.init(address=nodes.address, log_to_driver=False)

@@ -72,7 +72,7 @@ def left(project: Any, name: str, *options: str) -> tuple[dict[str, str], dict[s
 @pytest.mark.parametrize(
     ("only", "cells"),
     [
-        pytest.param("test_attacked and ifgsm", 2, id="two"),
+        pytest.param("test_attacked and none", 2, id="two"),
         pytest.param("test_", 8, id="of-every-kind", marks=pytest.mark.slow),
     ],
 )
