@@ -1,4 +1,4 @@
-"""`iqa-robustness run`: it fills the store that pytest judges from, says what it did, and ends with the gravest error."""
+"""`iqa-robustness run`: it fills the store that pytest judges from, and ends with the gravest error."""
 
 from __future__ import annotations
 
