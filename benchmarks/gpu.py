@@ -130,8 +130,11 @@ def agreement(name: str, images: Tensor, device: str, options: argparse.Namespac
         bounds = certified(metric, here[:1], min(options.samples, 100), COMPARED)
         found.append((scores, gains, torch.stack([bounds.lower, bounds.upper]).double().cpu()))
         diam = metric.spec.diam
-    # Few samples have no bounds: infinite here and there is no difference.
-    differences = (torch.where(one == other, 0.0, (one - other).abs()) for one, other in zip(*found, strict=True))
+    # Few samples have no bounds; none here and none there is no difference.
+    differences = (
+        torch.where((one == other) | (one.isnan() & other.isnan()), 0.0, (one - other).abs())
+        for one, other in zip(*found, strict=True)
+    )
     return {kind: float(each.max()) / diam * 100 for kind, each in zip(LIMITS, differences, strict=True)}
 
 
@@ -280,7 +283,7 @@ def main() -> int:
     hours = projection(speeds, purifying)
     print("\nprojected hours of one device: " + ", ".join(f"{k} {v:,.1f}" for k, v in hours.items()))
     print(f"whole benchmark: {sum(hours.values()):,.0f} (published {PUBLISHED_HOURS:,}, goal {GOAL_HOURS})")
-    # The profile attacks every defense adaptively with every attack, which the study did not.
+    # The profile attacks every defense adaptively with every attack: most of its work.
     print(f"without adaptive cells: {sum(hours.values()) - hours['adaptive']:,.0f}")
     if options.json:
         found = {"device": kind, "torch": torch.__version__, "differences": differences, "purification": purifying}
