@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -26,6 +27,9 @@ _KINDS: dict[str, Registry] = {  # type: ignore[type-arg]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; returns its exit code, that of `errors.ExitCode` for errors of ours."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a console that lacks a sign of a table shows the table all the same
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     if rest and options.run is _list:
@@ -75,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, module, summary in (
         ("init", "iqa_robustness.conformance.init_command", "start in a repository of your own: thresholds, gates, CI"),
         ("plan", "iqa_robustness.reporting.plan_command", "what a run would compute, how long, how much"),
+        ("run", "iqa_robustness.reporting.run_command", "fill the store with a plan's cells, here or on a Ray cluster"),
         ("weights", "iqa_robustness.metrics.weights_command", "published weights: list, fetch, verify, where"),
         ("calibrate", "iqa_robustness.training.calibrate", "measure the score range of a metric on images"),
         ("align", "iqa_robustness.bench.align_command", "solve for the strengths of an attack at a stated visibility"),

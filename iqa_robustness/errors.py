@@ -248,6 +248,12 @@ class DeviceMemoryError(IqaRobustnessError):
     exit_code = ExitCode.INFRASTRUCTURE
 
 
+class ClusterError(IqaRobustnessError):
+    """A machine, or the process that computed a cell there, was lost; or no cluster can be reached."""
+
+    exit_code = ExitCode.INFRASTRUCTURE
+
+
 class StoreError(IqaRobustnessError):
     """The store cannot be read or written."""
 

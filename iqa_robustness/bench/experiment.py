@@ -40,14 +40,14 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--iqa-seed", type=int, default=0)
 
 
-def experiment_of(options: argparse.Namespace) -> Experiment:
-    """The runner that the options describe. Raises ConfigurationError."""
+def experiment_of(options: argparse.Namespace, *, device: str = "") -> Experiment:
+    """The runner that the options describe, on another device if one is given. Raises ConfigurationError."""
     if options.iqa_images is not None and options.iqa_images < 1:
         raise ConfigurationError(f"--iqa-images must be at least 1, got {options.iqa_images}")
     chosen = profile(options.iqa_profile)
     if options.iqa_size is not None:
         chosen = replace(chosen, size=options.iqa_size)
-    numerics = Numerics(device=prepared_device(options.iqa_device), micro_batch=options.iqa_micro_batch)
+    numerics = Numerics(device=prepared_device(device or options.iqa_device), micro_batch=options.iqa_micro_batch)
     return Experiment(
         profile=chosen,
         sizes=Sizes(dataset=options.iqa_dataset, images=options.iqa_images, seed=options.iqa_seed),

@@ -41,7 +41,7 @@ class Program:
     def __init__(self, command: str, *, name: str) -> None:
         self.where = Where(metric=name)
         try:
-            self.words = shlex.split(command)
+            self.words = words_of(command, windows=os.name == "nt")
         except ValueError as error:
             raise ConfigurationError(
                 f"the command {command!r} cannot be split into words: {error}",
@@ -190,6 +190,13 @@ class _Running:
         self._errors.seek(max(size - 4096, 0))
         lines = self._errors.read().decode("utf-8", errors="replace").splitlines()[-_LAST_LINES:]
         return "".join(["; its last lines on standard error:", *(f"\n    {line}" for line in lines)]) if lines else ""
+
+
+def words_of(command: str, *, windows: bool) -> list[str]:
+    """A command's words; a backslash parts folders on Windows, elsewhere it quotes. Raises ValueError."""
+    if windows:
+        return [word.strip("\"'") for word in shlex.split(command, posix=False)]
+    return shlex.split(command)
 
 
 def _read(output: IO[str], lines: queue.Queue[str | None]) -> None:

@@ -43,9 +43,11 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     if not is_worker(config):
+        from iqa_robustness.plugin.cluster_run import ClusterRun
         from iqa_robustness.plugin.doubts import Doubts
         from iqa_robustness.plugin.summary import Summary
 
+        config.pluginmanager.register(ClusterRun(config), "iqa_robustness_cluster_run")
         summary = Summary(robustness_session(config))
         config.pluginmanager.register(summary, "iqa_robustness_summary")
         config.pluginmanager.register(Doubts(summary.session, summary.outcomes), "iqa_robustness_doubts")

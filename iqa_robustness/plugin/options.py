@@ -54,6 +54,11 @@ OPTIONS = (
     ),
     Option(name="reports", help="folder for summary.html, summary.md and results.parquet", default="reports"),
     Option(name="shard", help="I/N: only this part of the cells, for N machines with one store"),
+    Option(
+        name="runner", help="where cells are computed: local (this process, or pytest-xdist's), or ray", default="local"
+    ),
+    Option(name="ray-address", help="of a Ray cluster: auto, host:port; without it Ray is started here"),
+    Option(name="ray-share", help="what a cell takes of a node: cpus=1,gpus=0.5,memory=8GiB, or some of them"),
     Option(name="device", help="auto, cpu, cuda, cuda:1 …", default="auto"),
     Option(name="micro-batch", help="rows of every forward pass; part of a cell's key", default="4"),
     Option(name="max-queries", help="forward passes an attack may spend on an image"),

@@ -22,6 +22,7 @@ from iqa_robustness.plugin import options
 
 if TYPE_CHECKING:
     from iqa_robustness.attacks.strengths import StrengthTable
+    from iqa_robustness.bench.runners.cluster import Cluster
     from iqa_robustness.bench.runners.local import LocalRunner
     from iqa_robustness.bench.shards import Shard
     from iqa_robustness.gate.baseline import Baseline
@@ -151,6 +152,24 @@ class RobustnessSession:
         return Shard.parsed(given)
 
     @cached_property
+    def cluster(self) -> Cluster | None:
+        """Of `--iqa-runner ray`; None where cells are computed here, or nothing is."""
+        from iqa_robustness.bench.runners.cluster import RUNNERS, Cluster, Share
+
+        chosen = self._value("runner")
+        if chosen not in RUNNERS:
+            raise UnknownNameError("choice of --iqa-runner", chosen, RUNNERS)
+        share = Share.parsed(self._value("ray-share"))
+        if chosen == "local" or options.flag(self.config, "from-store"):
+            return None
+        if hasattr(self.config, "workerinput"):
+            raise ConfigurationError(
+                "--iqa-runner ray and pytest-xdist's workers cannot be combined: Ray's tasks are the workers",
+                fix="run without -n and --tx, or with --iqa-runner local",
+            )
+        return Cluster(address=self._value("ray-address"), share=share)
+
+    @cached_property
     def reports(self) -> Path:
         """Where summaries are written."""
         return self.config.rootpath / self._value("reports")
@@ -253,6 +272,8 @@ class RobustnessSession:
     @cached_property
     def runner(self) -> LocalRunner:
         """Computes cells; from here on torch is loaded."""
+        if self.cluster is not None:
+            return self._on(self.cluster)
         from iqa_robustness.bench.devices import Numerics, prepared_device
         from iqa_robustness.bench.runners.local import LocalRunner
         from iqa_robustness.plugin.progress import TerminalProgress
@@ -270,6 +291,22 @@ class RobustnessSession:
             strengths=self.strengths,
             deadline=self.deadline,
         )
+
+    def _on(self, cluster: Cluster) -> LocalRunner:
+        """A runner whose cells are computed elsewhere."""
+        from iqa_robustness.bench.runners.ray import RayRunner
+        from iqa_robustness.bench.runners.recipe import Recipe
+
+        recipe = Recipe(
+            store=self.store_url,
+            base=self.store_base,
+            device=self._value("device"),
+            micro_batch=self.micro_batch,
+            until=None if self.deadline is None else time.time() + self.deadline - time.monotonic(),
+            ranges=self.ranges.to_yaml() if self.ranges is not None else "",
+            strengths=self.strengths.to_yaml(),
+        )
+        return RayRunner(recipe, cluster)
 
     def collect(self, marker: pytest.Mark) -> list[Cell]:
         """The cells of an `iqa_cells` marker, applicable or not, remembered by name. Raises ConfigurationError."""
@@ -303,6 +340,7 @@ class RobustnessSession:
             self.strengths,
             self.shard,
             self.deadline,
+            self.cluster,
         )
         found = [*plan.cells, *plan.not_applicable]
         self.cells |= {cell.name: cell for cell in found}

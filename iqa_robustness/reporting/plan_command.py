@@ -13,7 +13,7 @@ import torch
 from iqa_robustness.axes import GOALS, SCENARIOS
 from iqa_robustness.bench.cell import Cell
 from iqa_robustness.bench.estimate import Passes, grouped, images_of, passes_of
-from iqa_robustness.bench.experiment import add_run_arguments, experiment_of
+from iqa_robustness.bench.experiment import Experiment, add_run_arguments, experiment_of
 from iqa_robustness.bench.plan import BETWEEN, Selection, parsed_patterns, planned
 from iqa_robustness.bench.runners.local import LocalRunner
 from iqa_robustness.bench.shards import Shard
@@ -50,18 +50,33 @@ class PlanRow:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of `iqa-robustness plan`."""
-    for axis in _AXES:
-        parser.add_argument(f"--iqa-{axis}", metavar="NAMES", default="", help="names or patterns [the profile's]")
-    parser.add_argument("--iqa-shard", metavar="I/N", default="", help="only this part of the run")
+    add_selection_arguments(parser)
     parser.add_argument("--no-measure", action="store_true", help="do not run the metrics to measure their speed")
     parser.add_argument("--json", action="store_true", help="machine-readable")
     add_run_arguments(parser)
 
 
+def add_selection_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which cells, as a run of pytest has it."""
+    for axis in _AXES:
+        parser.add_argument(f"--iqa-{axis}", metavar="NAMES", default="", help="names or patterns [the profile's]")
+    parser.add_argument("--iqa-shard", metavar="I/N", default="", help="only this part of the run")
+
+
 def run(options: argparse.Namespace) -> int:
     """Print the plan; nothing is computed, but for a few passes of each metric that tell its speed."""
-    user = Selection(**{axis: parsed_patterns(getattr(options, f"iqa_{axis}")) for axis in _AXES})
     experiment = experiment_of(options)
+    rows = plan_rows(selected_cells(options, experiment), experiment.runner, measure=not options.no_measure)
+    if options.json:
+        print(json.dumps([asdict(row) for row in rows], indent=1))
+    else:
+        print(described(rows))
+    return 0
+
+
+def selected_cells(options: argparse.Namespace, experiment: Experiment) -> list[Cell]:
+    """The cells that the options select, of all scenarios."""
+    user = Selection(**{axis: parsed_patterns(getattr(options, f"iqa_{axis}")) for axis in _AXES})
     cells: list[Cell] = []
     for scenario in SCENARIOS:
         for goal in GOALS[:1]:
@@ -76,14 +91,7 @@ def run(options: argparse.Namespace) -> int:
                     between=between,
                 )
                 cells += plan.cells
-    if options.iqa_shard:
-        cells = Shard.parsed(options.iqa_shard).of(cells)
-    rows = plan_rows(cells, experiment.runner, measure=not options.no_measure)
-    if options.json:
-        print(json.dumps([asdict(row) for row in rows], indent=1))
-    else:
-        print(described(rows))
-    return 0
+    return Shard.parsed(options.iqa_shard).of(cells) if options.iqa_shard else cells
 
 
 def plan_rows(cells: Sequence[Cell], runner: LocalRunner, *, measure: bool) -> list[PlanRow]:

@@ -168,6 +168,7 @@ def _from_parquet(data: bytes, columns: dict[str, tuple[pa.DataType, str]]) -> t
     try:
         table = pq.read_table(io.BytesIO(data))
         meta: dict[str, Any] = dict(json.loads(table.schema.metadata[_META]))
+        frame = table.to_pandas()
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise CorruptEntryError(
             f"a record cannot be read: {error}",
@@ -181,4 +182,4 @@ def _from_parquet(data: bytes, columns: dict[str, tuple[pa.DataType, str]]) -> t
             f"a record was written with {other} (this version reads schema {SCHEMA_VERSION})",
             fix="use the version of iqa-robustness that wrote it, or compute the cell again in a new store",
         )
-    return table.to_pandas(), meta
+    return frame, meta

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
 import socket
+import sys
 import uuid
 from pathlib import Path
+
+# The access right of Windows that is enough to ask whether a process runs.
+_SYNCHRONIZE = 0x00100000
 
 
 def new_scratch(folder: Path) -> Path:
@@ -32,6 +37,10 @@ def remove_abandoned(folder: Path) -> None:
 
 
 def _alive(pid: int) -> bool:
+    if sys.platform == "win32":
+        # There os.kill does not ask: it sends Ctrl-C, or ends the process.
+        handle = ctypes.windll.kernel32.OpenProcess(_SYNCHRONIZE, False, pid)
+        return bool(handle and ctypes.windll.kernel32.CloseHandle(handle))
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

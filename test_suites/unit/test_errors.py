@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from iqa_robustness import errors
 from iqa_robustness.errors import (
     CellTimeoutError,
+    ClusterError,
     ConfigurationError,
     ConformanceError,
     CorruptEntryError,
@@ -62,7 +63,7 @@ def test_every_error_ends_a_run_with_the_code_of_its_family(kind: type[IqaRobust
         assert kind.exit_code == ExitCode.CONFIGURATION
     elif issubclass(kind, ConformanceError):
         assert kind.exit_code == ExitCode.FAIL
-    elif issubclass(kind, StoreError | DownloadError):
+    elif issubclass(kind, StoreError | DownloadError | ClusterError):
         assert kind.exit_code == ExitCode.INFRASTRUCTURE
     else:
         assert kind.exit_code == ExitCode.MISSING

@@ -74,6 +74,7 @@ class LocalRunner:
     ) -> None:
         self.store = store
         self.deadline = deadline
+        self.ranges = ranges
         self.strengths = strengths or StrengthTable()
         self.stages = Stages(store=store, numerics=numerics, compute=not from_store, progress=progress)
         self.from_store = from_store
@@ -184,7 +185,7 @@ class LocalRunner:
 
     def adversarial(self, cell: Cell, pair: Pair) -> Entry:
         """The stage that holds the cell's adversarial images."""
-        return self._searches(cell)[0].entry(cell, self.attacked(cell, pair), self.stages)
+        return self.searches(cell)[0].entry(cell, self.attacked(cell, pair), self.stages)
 
     def attacked_pixels(self, cell: Cell, pair: Pair, record: Record) -> list[np.ndarray]:
         """The adversarial images that the cell's record is about, (H, W, 3) uint8 each."""
@@ -193,7 +194,7 @@ class LocalRunner:
             return self.with_micro_batch(size).attacked_pixels(cell, pair, record)
         if cell.scenario != "adaptive":
             return stored_pixels(self.adversarial(cell, pair))
-        entries = [(search, search.entry(cell, pair, self.stages)) for search in self._searches(cell)]
+        entries = [(search, search.entry(cell, pair, self.stages)) for search in self.searches(cell)]
         pixels = {s.name: dict(zip(s.clean.ids, stored_pixels(entry), strict=True)) for s, entry in entries}
         ids, names = (record.images[column].tolist() for column in ("id", "worst_source"))
         return [pixels[name][image] for image, name in zip(ids, names, strict=True)]
@@ -207,7 +208,7 @@ class LocalRunner:
             attack = replace(attack, queries=cell.queries)  # type: ignore[call-arg]
         return attack
 
-    def _searches(self, cell: Cell) -> list[Search]:
+    def searches(self, cell: Cell) -> list[Search]:
         """The cell's attack; in an adaptive cell also the others that it is the worst of.
 
         The transferred images are those of the non-adaptive cells, the black-box ones those of the pair's own cell.
@@ -240,7 +241,7 @@ class LocalRunner:
                     "attack": document_of(search.attack),
                     "images": search.clean.view.digest,
                 }
-                for search in self._searches(cell)[1:]
+                for search in self.searches(cell)[1:]
             },
         }
 
@@ -310,7 +311,7 @@ class LocalRunner:
     ) -> tuple[Source, np.ndarray]:
         """The images to judge and their l∞; columns and meta get what is known of them and of the cell's attack."""
         attacked = self.attacked(cell, pair)
-        first, *others = [search.candidate(cell, attacked, self.stages) for search in self._searches(cell)]
+        first, *others = [search.candidate(cell, attacked, self.stages) for search in self.searches(cell)]
         source = first.source
         columns |= {name: first.found[name] for name in (*_OF_IMAGES, *_OF_ATTACK, "entrant") if name in first.found}
         meta["attack"] |= {"trace": [float(value) for value in first.found["trace"]], "entry": first.entry.digest}

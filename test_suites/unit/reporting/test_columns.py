@@ -60,7 +60,7 @@ def test_json_and_csv_hold_the_rows_and_nothing_that_is_not_finite(tmp_path: Pat
         "x_high": None,
     }
     assert document["rows"][1]["value"] is None
-    table = pd.read_csv(files[1])
+    table = pd.read_csv(files[1], float_precision="round_trip")
     assert table["name"].tolist() == ["a, b", "ü"]
     assert table["value"][0] == 0.1 + 0.2
     assert math.isnan(table["value"][1])

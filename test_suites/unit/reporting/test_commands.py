@@ -14,6 +14,8 @@ NODE = "test_gate.py::test_gate[compact/none/ifgsm/strong]"
 # They change where results are kept, how they are shown and which part of them is computed; none of a cell's numbers.
 WITHOUT_EFFECT = {"store", "from-store", "reports", "shard", "attachments", "attachments-megabytes"}
 WITHOUT_EFFECT |= {"scenario", "licence-policy"}
+# Nor does it matter where it is computed: a cell that failed is looked at here.
+WITHOUT_EFFECT |= {"runner", "ray-address", "ray-share"}
 
 
 class Config:

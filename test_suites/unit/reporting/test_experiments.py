@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
-import numpy as np
 import pandas as pd
 import pytest
+from scipy import integrate
 
 from iqa_robustness.bench.degradations import LEVELS, Harm
 from iqa_robustness.bench.detection import Detection
@@ -78,7 +78,7 @@ def test_detect_writes_what_it_printed(detected: None, folder: Path) -> None:
     table = pd.read_csv(folder / "out" / "detection.csv")
     assert len(document["rows"]) == len(table) == len(document["curves"]) == 4
     for row, curve, (_, line) in zip(document["rows"], document["curves"], table.iterrows(), strict=True):
-        area = np.trapezoid(curve["true_positive_rates"], curve["false_positive_rates"])
+        area = integrate.trapezoid(curve["true_positive_rates"], curve["false_positive_rates"])
         assert row["auc"] == pytest.approx(area)
         assert line["auc"] == pytest.approx(row["auc"])
         assert (row["attack"], row["clean_images"], row["attacked_images"]) == ("fgsm", 50, 10)
