@@ -97,6 +97,8 @@ def test_the_terminal_says_what_was_lost_and_what_was_reused(outcome: Any) -> No
     lines = summary_lines([outcome(computed=False), outcome(status="missing", computed=False)], lost=["x::y[z]"])
     assert "0 computed in this run, 1 taken from the store" in lines
     assert "1 lost with their worker: x::y[z]" in lines
+    waiting = summary_lines([outcome()], not_run=[f"x::{number}" for number in range(7)])
+    assert "7 not run, no worker was left for them: x::0, x::1, x::2, x::3, x::4 and 2 more" in waiting
 
 
 @pytest.mark.parametrize(("kind", "said"), [("pseudo", True), ("human", False)])
