@@ -109,7 +109,7 @@ def _headroom(record: Record) -> np.ndarray:
 
 def _effect(record: Record) -> Interval:
     before, after = record.scores("clean"), record.scores("defended_attacked")
-    return statistic_interval(lambda rows: effect_size(before[rows], after[rows]), record.contents)
+    return statistic_interval(lambda rows: effect_size(before[rows], after[rows]), record.contents, bootstrap=True)
 
 
 def _displacement(record: Record) -> Interval:

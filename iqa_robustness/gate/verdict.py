@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -144,7 +144,35 @@ def judge(
         today: on which waivers hold or have expired.
         baseline: the same cell's record in the run that `max_regression` compares with; None where there is none.
     """
-    measurements = measure(record)
+    return judge_measured(
+        measure(record),
+        invalid_reasons(record),
+        record.meta["cell"]["scenario"],
+        thresholds,
+        today=today,
+        records=None if baseline is None else (record, baseline),
+    )
+
+
+def judge_measured(
+    measurements: dict[str, Measurement],
+    invalid: Sequence[str],
+    scenario: str,
+    thresholds: CellThresholds,
+    *,
+    today: datetime.date | None = None,
+    records: tuple[Record, Record] | None = None,
+) -> Verdict:
+    """Judge what was read off a record.
+
+    Args:
+        measurements: of the record, by name.
+        invalid: why its attack does not count.
+        scenario: of the cell.
+        thresholds: that hold for it.
+        today: on which waivers hold or have expired.
+        records: the record itself and that of the run which `max_regression` compares with; None where there is none.
+    """
     checks = tuple(
         Check(measurement=measurements[name], bound=bound, status=_status(measurements[name], bound))
         for name, bound in thresholds.bounds.items()
@@ -153,16 +181,16 @@ def judge(
         and measurements[name].gated
         and _applies(measurements, name)
     )
-    if baseline is not None:
-        checks += tuple(_regressions(record, baseline, measurements, thresholds))
-    reasons = invalid_reasons(record)
+    if records is not None:
+        checks += tuple(_regressions(*records, measurements, thresholds))
+    reasons = [*invalid]
     found = {check.status for check in checks}
     status: Status
     if reasons:
         status = "invalid"
     elif "fail" in found:
         status = "fail"
-    elif not checks and record.meta["cell"]["scenario"] in INFORMING:
+    elif not checks and scenario in INFORMING:
         status = "informing"
     elif "inconclusive" in found or not checks:
         status = "inconclusive"

@@ -105,7 +105,7 @@ def auc_interval(
     def without(rows: NDArray[np.intp]) -> float:
         return float(of_weights(np.isin(np.arange(clusters), rows).astype(np.float64)[None])[0])
 
-    jackknife = statistic_interval(without, range(clusters), level=level, bootstrap=False)
+    jackknife = statistic_interval(without, range(clusters), level=level)
     if not math.isfinite(jackknife.low):
         return Interval.unknown(value, clusters).within(0, 1)
     drawn = np.random.RandomState(_SEED).randint(0, clusters, (_RESAMPLES, clusters))

@@ -37,6 +37,11 @@ class Interval:
         """An estimate about whose error nothing is known."""
         return cls(value=value, low=-math.inf, high=math.inf, clusters=clusters)
 
+    @property
+    def finite(self) -> list[float | None]:
+        """Value, low and high as JSON can say them; None for a number that does not exist."""
+        return [number if math.isfinite(number) else None for number in (self.value, self.low, self.high)]
+
     def within(self, least: float, most: float) -> Interval:
         """With bounds that do not leave what the measure can be at all: a mean of distances is not negative."""
         return replace(self, low=max(self.low, least), high=min(self.high, most))
@@ -81,12 +86,12 @@ def statistic_interval(
     level: float = LEVEL,
     correlation: bool = False,
     without: Callable[[NDArray[np.intp]], NDArray[np.float64]] | None = None,
-    bootstrap: bool = True,
+    bootstrap: bool = False,
 ) -> Interval:
-    """Interval of a smooth statistic of the images, by the studentised bootstrap of its jackknife over contents.
+    """Interval of a smooth statistic of the images, by leaving out one content at a time (jackknife) and Student's t.
 
-    How much the statistic changes without a content is that content's influence; the mean of the influences is
-    resampled as `mean_interval` resamples values. Not for quantiles, which do not change smoothly: see
+    How much the statistic changes without a content is that content's influence; where influences are skew, their mean
+    can be resampled as `mean_interval` resamples values. Not for quantiles, which do not change smoothly: see
     `percentile_range_interval`.
 
     Args:
@@ -96,7 +101,8 @@ def statistic_interval(
         correlation: the statistic lies in [−1, 1]; the interval is made on Fisher's scale, where it is nearly normal.
         without: a quicker way to the statistic without each cluster: takes (N,) the clusters' numbers from 0, returns
             (C,) one number a cluster.
-        bootstrap: follow the skew of the influences; without it, Student's t alone.
+        bootstrap: follow the skew of the influences. Not for a correlation, which Fisher's scale makes nearly normal:
+            with ten contents the resamples' own errors vary so much that hardly anything would be excluded.
 
     Returns:
         The statistic of all images with bounds; unbounded with fewer than three contents or an undefined statistic.

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from iqa_robustness.gate.baseline import Baseline
     from iqa_robustness.gate.thresholds import Thresholds
     from iqa_robustness.metrics.ranges import Ranges
+    from iqa_robustness.reporting.readings import Readings
 
 ATTACHMENTS = ("none", "worst", "all")
 
@@ -211,6 +212,13 @@ class RobustnessSession:
             ranges=self.ranges,
             strengths=self.strengths,
         )
+
+    @cached_property
+    def readings(self) -> Readings:
+        """Of records of the run's store."""
+        from iqa_robustness.reporting.readings import Readings
+
+        return Readings(self.runner.store)
 
     def collect(self, marker: pytest.Mark) -> list[Cell]:
         """The cells of an `iqa_cells` marker, applicable or not, remembered by name. Raises ConfigurationError."""

@@ -87,7 +87,18 @@ class LocalRunner:
         return self.pair_of(*cell.attacked, n0=cell.n0, n=cell.n) if cell.source else pair
 
     def record(self, cell: Cell, pair: Pair | None = None) -> Record:
-        """The cell's record, computed if the store does not have it.
+        """The cell's record, computed if the store does not have it. Raises what `entry` raises."""
+        return self.read(cell, self.entry(cell, pair))
+
+    def read(self, cell: Cell, entry: Entry) -> Record:
+        """The record in an entry. Raises CorruptEntryError or ConfigurationError, with the cell named."""
+        try:
+            return Record.from_files(entry.files(), volatile=entry.volatile)
+        except IqaRobustnessError as error:
+            raise error.at(**_place(cell)) from error.__cause__
+
+    def entry(self, cell: Cell, pair: Pair | None = None) -> Entry:
+        """The entry of the cell's record, computed if the store does not have it.
 
         Raises:
             CapabilityError: the cell is not applicable, see `check_applicable`.
@@ -95,7 +106,7 @@ class LocalRunner:
             IqaRobustnessError: whatever of ours stopped the computation, with the cell named.
             Exception: the metric's own; a note names the cell.
         """
-        place: dict[str, Any] = {axis: getattr(cell, axis) for axis in ("metric", "defense", "attack", "scenario")}
+        place = _place(cell)
         pair = pair or self.pair(cell)
         try:
             has_references = self._data(cell.dataset).has_references
@@ -110,7 +121,7 @@ class LocalRunner:
             if entry is None:
                 with self.store.lock(key):
                     entry = self.store.get(key) or self._compute(cell, pair, key)
-            return Record.from_files(entry.files(), volatile=entry.volatile)
+            return entry
         except IqaRobustnessError as error:
             raise error.at(**place) from error.__cause__
         except Exception as error:
@@ -358,3 +369,8 @@ class LocalRunner:
 
     def _load_view(self, dataset: str, images: int | None, size: tuple[int, int]) -> View:
         return view(self._data(dataset), count=images, size=size)
+
+
+def _place(cell: Cell) -> dict[str, Any]:
+    """What names a cell in an error."""
+    return {axis: getattr(cell, axis) for axis in ("metric", "defense", "attack", "scenario")}
