@@ -44,6 +44,7 @@ class Measurement:
     name: as in thresholds.yaml.      title: for people.      unit: of value and bounds.
     interval: estimate with bounds, NaN where it is not applicable.
     gated: thresholds apply; otherwise `note` says why they do not.
+    images: that it rests on.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Measurement:
     interval: Interval
     gated: bool = True
     note: str = ""
+    images: int = 0
 
     @property
     def value(self) -> float:
@@ -350,6 +352,7 @@ def _measurement(name: str, info: MeasureInfo, record: Record) -> Measurement:
         interval=interval,
         gated=not note,
         note=note,
+        images=images,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 from iqa_robustness.errors import ExitCode
 from iqa_robustness.gate.baseline import Regression, regression
 from iqa_robustness.gate.measurements import Measurement, measure
+from iqa_robustness.gate.power import chance, deciding_images, detectable
 from iqa_robustness.gate.thresholds import Bound, CellThresholds
 from iqa_robustness.gate.validity import invalid_reasons
 from iqa_robustness.store import Record
@@ -64,7 +65,31 @@ class Check:
     def __str__(self) -> str:
         """`fail: D_score 63.1 [55.0, 71.9] % of range; at most 20 is required`."""
         unused = {"max_regression": None} if self.regression is None else {"min": None, "max": None}
-        return f"{self.status}: {self.finding}; {self.bound.model_copy(update=unused)} is required"
+        said = f"{self.status}: {self.finding}; {self.bound.model_copy(update=unused)} is required"
+        return f"{said}; {self.deciding}" if self.status == "inconclusive" else said
+
+    @property
+    def deciding(self) -> str:
+        """How many images would decide an inconclusive check, were its estimate true."""
+        count, now = self.measurement.images, self.measurement.interval.clusters
+        needed = deciding_images(self.measurement.interval, self.bound, count)
+        if needed is None:
+            return "no number of images is known to decide this"
+        return f"about {needed} images would decide (now {count} of {now} contents)"
+
+    @property
+    def chance(self) -> float | None:
+        """How likely such a failure is if the measure lies on its threshold; None where the check did not fail."""
+        if self.status != "fail" or not self.measurement.applicable:
+            return None
+        if self.regression is not None and self.bound.max_regression is not None:
+            return chance(self.regression.interval, Bound(max=self.bound.max_regression))
+        return chance(self.measurement.interval, self.bound)
+
+    @property
+    def detectable(self) -> float:
+        """How far beyond the threshold is found in four runs of five, in the measure's unit."""
+        return detectable(self.measurement.interval if self.regression is None else self.regression.interval)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -142,11 +143,17 @@ def outcome(
         "measures": {name: m.interval.finite for name, m in verdict.measurements.items() if m.applicable},
         "notes": {name: m.note for name, m in verdict.measurements.items() if m.note},
         "checks": {check.name: [check.status, str(check.bound)] for check in verdict.checks},
+        "chances": {check.name: check.chance for check in verdict.checks},
+        "detects": {check.name: _finite(check.detectable) for check in verdict.checks},
         **reading.facts,
         "computed": computed,
         "seconds": volatile.get("seconds", 0.0),
         "cost": volatile.get("cost", {}),
     }
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
 
 
 def _fail(message: str, advice: str) -> NoReturn:

@@ -59,7 +59,7 @@ class Reading:
         return {
             "scenario": self.scenario,
             "measurements": {
-                name: {"interval": asdict(m.interval), "gated": m.gated, "note": m.note}
+                name: {"interval": asdict(m.interval), "gated": m.gated, "note": m.note, "images": m.images}
                 for name, m in self.measurements.items()
             },
             "invalid": [*self.invalid],
@@ -82,6 +82,7 @@ class Reading:
                     interval=Interval(**known["interval"]),
                     gated=known["gated"],
                     note=known["note"],
+                    images=known["images"],
                 )
                 for name, known in document["measurements"].items()
             },
