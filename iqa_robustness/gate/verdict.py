@@ -200,7 +200,7 @@ def judge_measured(
     """
     checks = tuple(
         Check(measurement=measurements[name], bound=bound, status=_status(measurements[name], bound))
-        for name, bound in thresholds.bounds.items()
+        for name, bound in _standing_in(thresholds.bounds, measurements).items()
         if (bound.min is not None or bound.max is not None)
         and name in measurements
         and measurements[name].gated
@@ -232,6 +232,19 @@ def judge_measured(
         thresholds=thresholds,
         today=today,
     )
+
+
+def _standing_in(bounds: Mapping[str, Bound], measurements: Mapping[str, Measurement]) -> Mapping[str, Bound]:
+    """The bounds, where SROCC with opinion scores cannot gate with that of the scores before and after in its place.
+
+    Opinion scores are missing, or the images too few for them; what an attack does to the order is seen with fewer.
+    """
+    asked, own = bounds.get("srocc_adv"), bounds.get("srocc_shift")
+    if asked is None or asked.min is None or (own is not None and own.min is not None):
+        return bounds
+    if "srocc_adv" not in measurements or measurements["srocc_adv"].gated or not measurements["srocc_shift"].gated:
+        return bounds
+    return {**bounds, "srocc_shift": Bound(min=asked.min)}
 
 
 def _regressions(
