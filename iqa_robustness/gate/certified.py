@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-
 import numpy as np
 from scipy.stats import binomtest
 
-from iqa_robustness.gate.measure_info import ATTACKED, NOT_NEGATIVE, SHARE, MeanOf, MeasureInfo
+from iqa_robustness.gate.measure_info import ATTACKED, NOT_NEGATIVE, SHARE, MeanOf, MeasureInfo, ShareOf
 from iqa_robustness.measures import (
     Interval,
     certified_delta,
     certified_width,
     clopper_pearson_bounds,
-    mean_interval,
 )
 from iqa_robustness.store import Record
 
@@ -40,19 +36,6 @@ def _reaches(record: Record) -> np.ndarray:
         return np.full(len(record.images), np.nan)
     reaches: np.ndarray = (record.scores("clean_radius") >= record.scores("l2")).astype(np.float64)
     return reaches
-
-
-def _share(values: Callable[[Record], np.ndarray]) -> Callable[[Record], Interval]:
-    """A share of the images; where all are alike, exact bounds over contents: a resample would be alike, too."""
-
-    def compute(record: Record) -> Interval:
-        found = mean_interval(values(record), record.contents)
-        if found.value not in (0.0, 1.0):
-            return found
-        bounds = binomtest(round(found.value) * found.clusters, found.clusters).proportion_ci(_LEVEL, method="exact")
-        return replace(found, low=float(bounds.low), high=float(bounds.high))
-
-    return compute
 
 
 def _same_class(record: Record) -> np.ndarray:
@@ -143,21 +126,21 @@ CERTIFIED: dict[str, MeasureInfo] = {
     "cert_share": MeasureInfo(
         title="Certified at the attack's l2 size",
         unit="share",
-        compute=_share(_reaches),
+        compute=ShareOf(_reaches),
         scenarios=ATTACKED,
         limits=SHARE,
     ),
     "abstain": MeasureInfo(
         title="Abstentions",
         unit="share",
-        compute=MeanOf(lambda record: record.images["abstained"].to_numpy(np.float64)),
+        compute=ShareOf(lambda record: record.images["abstained"].to_numpy(np.float64)),
         scenarios=ATTACKED,
         limits=SHARE,
     ),
     "same_class": MeasureInfo(
         title="Same class as clean",
         unit="share",
-        compute=_share(_same_class),
+        compute=ShareOf(_same_class),
         scenarios=ATTACKED,
         limits=SHARE,
         form="classification",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from iqa_robustness.measures import Interval, mean_interval, statistic_interval
+from iqa_robustness.measures import Interval, mean_interval, share_interval, statistic_interval
 from iqa_robustness.store import Record
 
 ATTACKED = ("nonadaptive", "adaptive", "certified", "transfer")
@@ -48,18 +48,34 @@ class MeanOf:
         return mean_interval(self.values(record), record.contents)
 
 
+@dataclass(frozen=True)
+class ShareOf:
+    """The share of the images that have something.
+
+    values: (N,) 0 or 1 an image, NaN where it is not asked.
+    """
+
+    values: Callable[[Record], np.ndarray]
+
+    def __call__(self, record: Record) -> Interval:
+        """With its interval over contents."""
+        return share_interval(self.values(record), record.contents)
+
+
 @dataclass(frozen=True, kw_only=True)
 class RankOf:
     """A number about the order of a record's images, by one score and by another.
 
     statistic: of two arrays of one length.      first, second: (N,) the scores.
     correlation: it lies in [−1, 1].
+    without: a quicker way to the statistic without each cluster: of the two arrays and the clusters' numbers.
     """
 
     statistic: Callable[[np.ndarray, np.ndarray], float]
     first: Callable[[Record], np.ndarray]
     second: Callable[[Record], np.ndarray]
     correlation: bool
+    without: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None
 
     def of_rows(self, record: Record) -> Callable[[np.ndarray], float]:
         """The number for some of the images, by their positions."""
@@ -68,4 +84,10 @@ class RankOf:
 
     def __call__(self, record: Record) -> Interval:
         """With its interval over contents."""
-        return statistic_interval(self.of_rows(record), record.contents, correlation=self.correlation)
+        without, first, second = self.without, self.first(record), self.second(record)
+        return statistic_interval(
+            self.of_rows(record),
+            record.contents,
+            correlation=self.correlation,
+            without=None if without is None else lambda labels: without(first, second, labels),
+        )

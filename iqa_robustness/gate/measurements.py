@@ -9,15 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from iqa_robustness.gate.certified import CERTIFIED
-from iqa_robustness.gate.measure_info import ATTACKED, NOT_NEGATIVE, SHARE, MeanOf, MeasureInfo, RankOf
+from iqa_robustness.gate.measure_info import ATTACKED, NOT_NEGATIVE, SHARE, MeanOf, MeasureInfo, RankOf, ShareOf
 from iqa_robustness.gate.mixtures import mixed
 from iqa_robustness.measures import (
     Interval,
     effect_size,
+    percentile_range_interval,
     q_values,
     rank_displacement,
+    rank_displacement_without,
     rank_flips,
+    rank_flips_without,
     srocc,
+    srocc_without,
     statistic_interval,
     survivals,
 )
@@ -29,8 +33,8 @@ SROCC_IMAGES = 200
 # The bundled set has no more; its verdicts are about the harness, and labelled so.
 SROCC_IMAGES_MINI = 40
 RANK_IMAGES = 50
-# With fewer, even no abstention (or survivor) at all cannot show a share below 10 % (0.9^29 < 0.05).
-ABSTAIN_IMAGES = 29
+# With fewer, even no abstention (or survivor) at all cannot show a share below 10 % (0.9^36 < 0.025).
+ABSTAIN_IMAGES = 36
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,7 @@ class Measurement:
     name: as in thresholds.yaml.      title: for people.      unit: of value and bounds.
     interval: estimate with bounds, NaN where it is not applicable.
     gated: thresholds apply; otherwise `note` says why they do not.
+    images: that it rests on.
     """
 
     name: str
@@ -48,6 +53,7 @@ class Measurement:
     interval: Interval
     gated: bool = True
     note: str = ""
+    images: int = 0
 
     @property
     def value(self) -> float:
@@ -66,8 +72,9 @@ def _rank(
     second: Callable[[Record], np.ndarray],
     *,
     correlation: bool,
+    without: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None,
 ) -> RankOf:
-    return RankOf(statistic=statistic, first=first, second=second, correlation=correlation)
+    return RankOf(statistic=statistic, first=first, second=second, correlation=correlation, without=without)
 
 
 def _shift(record: Record, before: str, after: str) -> np.ndarray:
@@ -87,12 +94,10 @@ def _towards_better(record: Record, column: str) -> np.ndarray:
 
 def _spread(record: Record) -> Interval:
     """Range of the defended clean scores between their 5th and 95th percentile, in per cent of diam."""
-    scores = record.scores("defended_clean")
-
-    def width(rows: np.ndarray) -> float:
-        return float(np.subtract(*np.percentile(scores[rows], [95, 5]))) * 100 / record.diam
-
-    return statistic_interval(width, record.contents)
+    scores = 100 * record.scores("defended_clean") / record.diam
+    found = percentile_range_interval(scores, record.contents, percentiles=(5, 95))
+    # No score leaves the metric's range: that bounds what few images cannot.
+    return found.within(0.0, max(100.0, found.value)) if found.clusters >= 3 else found
 
 
 def _headroom(record: Record) -> np.ndarray:
@@ -106,7 +111,7 @@ def _headroom(record: Record) -> np.ndarray:
 
 def _effect(record: Record) -> Interval:
     before, after = record.scores("clean"), record.scores("defended_attacked")
-    return statistic_interval(lambda rows: effect_size(before[rows], after[rows]), record.contents)
+    return statistic_interval(lambda rows: effect_size(before[rows], after[rows]), record.contents, bootstrap=True)
 
 
 def _displacement(record: Record) -> Interval:
@@ -114,7 +119,9 @@ def _displacement(record: Record) -> Interval:
     before, after = _towards_better(record, "defended_clean"), _towards_better(record, "defended_attacked")
     entrants = record.images["entrant"].to_numpy(bool)
     return statistic_interval(
-        lambda rows: rank_displacement(before[rows], after[rows], entrants=entrants[rows]), record.contents
+        lambda rows: rank_displacement(before[rows], after[rows], entrants=entrants[rows]),
+        record.contents,
+        without=lambda labels: rank_displacement_without(before, after, labels, entrants=entrants),
     )
 
 
@@ -203,7 +210,11 @@ MEASURES: dict[str, MeasureInfo] = {
         title="SROCC_clear",
         unit="",
         compute=_rank(
-            srocc, lambda r: r.scores("mos"), lambda r: _towards_better(r, "defended_clean"), correlation=True
+            srocc,
+            lambda r: r.scores("mos"),
+            lambda r: _towards_better(r, "defended_clean"),
+            correlation=True,
+            without=srocc_without,
         ),
         scenarios=("clean", "soundness", *ATTACKED),
     ),
@@ -211,14 +222,24 @@ MEASURES: dict[str, MeasureInfo] = {
         title="SROCC_adv",
         unit="",
         compute=_rank(
-            srocc, lambda r: r.scores("mos"), lambda r: _towards_better(r, "defended_attacked"), correlation=True
+            srocc,
+            lambda r: r.scores("mos"),
+            lambda r: _towards_better(r, "defended_attacked"),
+            correlation=True,
+            without=srocc_without,
         ),
         scenarios=ATTACKED,
     ),
     "srocc_shift": MeasureInfo(
         title="SROCC(f(x), f(P(x')))",
         unit="",
-        compute=_rank(srocc, lambda r: r.scores("clean"), lambda r: r.scores("defended_attacked"), correlation=True),
+        compute=_rank(
+            srocc,
+            lambda r: r.scores("clean"),
+            lambda r: r.scores("defended_attacked"),
+            correlation=True,
+            without=srocc_without,
+        ),
         scenarios=ATTACKED,
     ),
     "srocc_mixed": MeasureInfo(
@@ -237,7 +258,11 @@ MEASURES: dict[str, MeasureInfo] = {
         title="Swapped pairs",
         unit="share",
         compute=_rank(
-            rank_flips, lambda r: r.scores("clean"), lambda r: r.scores("defended_attacked"), correlation=False
+            rank_flips,
+            lambda r: r.scores("clean"),
+            lambda r: r.scores("defended_attacked"),
+            correlation=False,
+            without=rank_flips_without,
         ),
         scenarios=ATTACKED,
         limits=SHARE,
@@ -252,14 +277,14 @@ MEASURES: dict[str, MeasureInfo] = {
     "survives_jpeg": MeasureInfo(
         title="Gain survives JPEG",
         unit="share",
-        compute=MeanOf(_surviving("jpeg")),
+        compute=ShareOf(_surviving("jpeg")),
         scenarios=("nonadaptive",),
         limits=SHARE,
     ),
     "survives_resize": MeasureInfo(
         title="Gain survives resizing",
         unit="share",
-        compute=MeanOf(_surviving("resize")),
+        compute=ShareOf(_surviving("resize")),
         scenarios=("nonadaptive",),
         limits=SHARE,
     ),
@@ -327,6 +352,7 @@ def _measurement(name: str, info: MeasureInfo, record: Record) -> Measurement:
         interval=interval,
         gated=not note,
         note=note,
+        images=images,
     )
 
 

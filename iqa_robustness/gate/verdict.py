@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from iqa_robustness.errors import ExitCode
 from iqa_robustness.gate.baseline import Regression, regression
 from iqa_robustness.gate.measurements import Measurement, measure
+from iqa_robustness.gate.power import chance, deciding_images, detectable
 from iqa_robustness.gate.thresholds import Bound, CellThresholds
 from iqa_robustness.gate.validity import invalid_reasons
 from iqa_robustness.store import Record
@@ -64,7 +65,31 @@ class Check:
     def __str__(self) -> str:
         """`fail: D_score 63.1 [55.0, 71.9] % of range; at most 20 is required`."""
         unused = {"max_regression": None} if self.regression is None else {"min": None, "max": None}
-        return f"{self.status}: {self.finding}; {self.bound.model_copy(update=unused)} is required"
+        said = f"{self.status}: {self.finding}; {self.bound.model_copy(update=unused)} is required"
+        return f"{said}; {self.deciding}" if self.status == "inconclusive" else said
+
+    @property
+    def deciding(self) -> str:
+        """How many images would decide an inconclusive check, were its estimate true."""
+        count, now = self.measurement.images, self.measurement.interval.clusters
+        needed = deciding_images(self.measurement.interval, self.bound, count)
+        if needed is None:
+            return "no number of images is known to decide this"
+        return f"about {needed} images would decide (now {count} of {now} contents)"
+
+    @property
+    def chance(self) -> float | None:
+        """How likely such a failure is if the measure lies on its threshold; None where the check did not fail."""
+        if self.status != "fail" or not self.measurement.applicable:
+            return None
+        if self.regression is not None and self.bound.max_regression is not None:
+            return chance(self.regression.interval, Bound(max=self.bound.max_regression))
+        return chance(self.measurement.interval, self.bound)
+
+    @property
+    def detectable(self) -> float:
+        """How far beyond the threshold is found in four runs of five, in the measure's unit."""
+        return detectable(self.measurement.interval if self.regression is None else self.regression.interval)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,25 +169,53 @@ def judge(
         today: on which waivers hold or have expired.
         baseline: the same cell's record in the run that `max_regression` compares with; None where there is none.
     """
-    measurements = measure(record)
+    return judge_measured(
+        measure(record),
+        invalid_reasons(record),
+        record.meta["cell"]["scenario"],
+        thresholds,
+        today=today,
+        records=None if baseline is None else (record, baseline),
+    )
+
+
+def judge_measured(
+    measurements: dict[str, Measurement],
+    invalid: Sequence[str],
+    scenario: str,
+    thresholds: CellThresholds,
+    *,
+    today: datetime.date | None = None,
+    records: tuple[Record, Record] | None = None,
+) -> Verdict:
+    """Judge what was read off a record.
+
+    Args:
+        measurements: of the record, by name.
+        invalid: why its attack does not count.
+        scenario: of the cell.
+        thresholds: that hold for it.
+        today: on which waivers hold or have expired.
+        records: the record itself and that of the run which `max_regression` compares with; None where there is none.
+    """
     checks = tuple(
         Check(measurement=measurements[name], bound=bound, status=_status(measurements[name], bound))
-        for name, bound in thresholds.bounds.items()
+        for name, bound in _standing_in(thresholds.bounds, measurements).items()
         if (bound.min is not None or bound.max is not None)
         and name in measurements
         and measurements[name].gated
         and _applies(measurements, name)
     )
-    if baseline is not None:
-        checks += tuple(_regressions(record, baseline, measurements, thresholds))
-    reasons = invalid_reasons(record)
+    if records is not None:
+        checks += tuple(_regressions(*records, measurements, thresholds))
+    reasons = [*invalid]
     found = {check.status for check in checks}
     status: Status
     if reasons:
         status = "invalid"
     elif "fail" in found:
         status = "fail"
-    elif not checks and record.meta["cell"]["scenario"] in INFORMING:
+    elif not checks and scenario in INFORMING:
         status = "informing"
     elif "inconclusive" in found or not checks:
         status = "inconclusive"
@@ -179,6 +232,19 @@ def judge(
         thresholds=thresholds,
         today=today,
     )
+
+
+def _standing_in(bounds: Mapping[str, Bound], measurements: Mapping[str, Measurement]) -> Mapping[str, Bound]:
+    """The bounds, where SROCC with opinion scores cannot gate with that of the scores before and after in its place.
+
+    Opinion scores are missing, or the images too few for them; what an attack does to the order is seen with fewer.
+    """
+    asked, own = bounds.get("srocc_adv"), bounds.get("srocc_shift")
+    if asked is None or asked.min is None or (own is not None and own.min is not None):
+        return bounds
+    if "srocc_adv" not in measurements or measurements["srocc_adv"].gated or not measurements["srocc_shift"].gated:
+        return bounds
+    return {**bounds, "srocc_shift": Bound(min=asked.min)}
 
 
 def _regressions(

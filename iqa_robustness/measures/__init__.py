@@ -11,12 +11,18 @@ from iqa_robustness.measures.certified import (
     median_ranks,
     percentile_ranks,
 )
-from iqa_robustness.measures.correlation import rank_flips, srocc
+from iqa_robustness.measures.correlation import rank_flips, rank_flips_without, srocc, srocc_without
 from iqa_robustness.measures.degradation import biases, order_lost
 from iqa_robustness.measures.detection import HeldOut, Roc, auc, auc_interval, held_out, roc, threshold_at
 from iqa_robustness.measures.disparity import d_score, d_score_excess, effect_size, gain, gain_halves
-from iqa_robustness.measures.displacement import rank_displacement
-from iqa_robustness.measures.intervals import Interval, mean_interval, statistic_interval
+from iqa_robustness.measures.displacement import rank_displacement, rank_displacement_without
+from iqa_robustness.measures.intervals import (
+    Interval,
+    mean_interval,
+    percentile_range_interval,
+    share_interval,
+    statistic_interval,
+)
 from iqa_robustness.measures.mixture import mixture_interval, mixture_srocc
 from iqa_robustness.measures.purification_study import relative_gains, study_qualities
 from iqa_robustness.measures.quality import q_score, q_values
@@ -53,16 +59,21 @@ __all__ = [
     "mixture_interval",
     "mixture_srocc",
     "order_lost",
+    "percentile_range_interval",
     "percentile_ranks",
     "q_score",
     "q_values",
     "r_score",
     "r_values",
     "rank_displacement",
+    "rank_displacement_without",
     "rank_flips",
+    "rank_flips_without",
     "relative_gains",
     "roc",
+    "share_interval",
     "srocc",
+    "srocc_without",
     "statistic_interval",
     "study_qualities",
     "survivals",

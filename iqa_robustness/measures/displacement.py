@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from iqa_robustness.measures.correlation import totals_without
 from iqa_robustness.measures.disparity import Scores, paired
 
 
@@ -35,6 +36,27 @@ def rank_displacement(
         return float("nan")
     climbed = _places(new, clean, own=old) - _places(old, clean, own=old)
     return float(100 * climbed.mean() / (clean.size - 1))
+
+
+def rank_displacement_without(
+    before: ArrayLike, after: ArrayLike, labels: ArrayLike, *, entrants: ArrayLike | None = None
+) -> Scores:
+    """`rank_displacement` without the images of each cluster, (C,), higher being better.
+
+    Args:
+        before, after, entrants: (N,) as of `rank_displacement`.
+        labels: (N,) the clusters' numbers, from 0.
+    """
+    clean, attacked = paired(before, after)
+    of = np.asarray(labels, np.intp)
+    chosen = np.ones(clean.size, bool) if entrants is None else np.asarray(entrants, bool)
+    climbs = (np.sign(attacked[:, None] - clean[None, :]) - np.sign(clean[:, None] - clean[None, :])) / 2
+    np.fill_diagonal(climbs, 0)
+    climbed = totals_without(np.where(chosen[:, None], climbs, 0), of)
+    images, left = np.bincount(of), chosen.sum() - np.bincount(of, chosen)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        places: Scores = 100 * climbed / left / (clean.size - images - 1)
+    return places
 
 
 def _places(scores: Scores, field: Scores, *, own: Scores) -> Scores:

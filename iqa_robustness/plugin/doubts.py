@@ -38,25 +38,23 @@ class Doubts:
             self.outcomes.store_error = f"{type(error).__name__}: {error}"
 
     def _compare(self, session: pytest.Session) -> None:
-        from iqa_robustness.gate.comparisons import attempt_of
         from iqa_robustness.gate.doubts import doubted
-        from iqa_robustness.gate.worst_case import harm_of, worst_cases
-        from iqa_robustness.store import Record
+        from iqa_robustness.gate.worst_case import worst_cases
+        from iqa_robustness.reporting.readings import Readings
 
         store = self.session.open_store(read_only=True)
+        readings = Readings(store)
         attempts: dict[str, Attempt] = {}
         harms: dict[str, Harm] = {}
         for name, outcome in self.outcomes.cells.items():
             entry = store.find(outcome["record"]) if outcome["attack"] and outcome["record"] else None
             if entry is None:
                 continue
-            # One record at a time: only the gains of all of them fit into memory.
-            record = Record.from_files(entry.files())
-            attempt, harm = attempt_of(record), harm_of(record)
-            if attempt is not None:
-                attempts[name] = attempt
-            if harm is not None:
-                harms[name] = harm
+            reading = readings.of(entry)
+            if reading.attempt is not None:
+                attempts[name] = reading.attempt
+            if reading.harm is not None:
+                harms[name] = reading.harm
         for outcome in doubted(self.outcomes.cells, attempts):
             session.config.hook.pytest_runtest_logreport(report=report_of(outcome))
         sound = [harm for name, harm in harms.items() if self.outcomes.cells[name]["status"] != "invalid"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import pytest
@@ -11,15 +12,11 @@ from iqa_robustness.bench.cell import Cell
 from iqa_robustness.bench.pair import Pair
 from iqa_robustness.bench.watchdog import time_limit
 from iqa_robustness.errors import CapabilityError
-from iqa_robustness.gate.certified import broken_counts
-from iqa_robustness.gate.measurements import Measurement
-from iqa_robustness.gate.mixtures import Mixture, mixtures
-from iqa_robustness.gate.verdict import Verdict, judge
-from iqa_robustness.measures import Interval
+from iqa_robustness.gate.verdict import Verdict, judge_measured
 from iqa_robustness.plugin.session import RobustnessSession
 from iqa_robustness.reporting.commands import reproduce_command
-from iqa_robustness.reporting.distributions import distribution_of
-from iqa_robustness.store import Record
+from iqa_robustness.reporting.readings import Reading
+from iqa_robustness.store import Entry
 
 # Set by the gate, read by `pytest_runtest_makereport`: what the controller needs to know about an item.
 OUTCOME: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
@@ -50,15 +47,27 @@ class Gate:
         computed, repaired = runner.computed, len(runner.repaired)
         try:
             with time_limit(self._session.timeout, cell=cell.name):
-                record = runner.record(cell, pair)
+                entry = runner.entry(cell, pair)
+                reading = self._session.readings.of(entry, lambda entry: runner.read(cell, entry))
         except CapabilityError as error:
             self._request.node.stash[NOT_APPLICABLE] = True
             pytest.skip(f"not applicable: {error.what}")
         today = self._session.today
-        before = self._session.baseline.of(record) if self._session.baseline is not None else None
-        verdict = judge(record, self._session.thresholds.for_cell(cell), today=today, baseline=before)
+        records = None
+        if self._session.baseline is not None:
+            record = runner.read(cell, entry)
+            before = self._session.baseline.of(record)
+            records = None if before is None else (record, before)
+        verdict = judge_measured(
+            reading.measurements,
+            reading.invalid,
+            reading.scenario,
+            self._session.thresholds.for_cell(cell),
+            today=today,
+            records=records,
+        )
         mended = runner.repaired[repaired:]
-        self._report(cell, pair, record, verdict, computed=runner.computed > computed, repaired=mended)
+        self._report(cell, pair, entry, reading, verdict, computed=runner.computed > computed, repaired=mended)
         return verdict
 
     def check(self, cell: Cell, pair: Pair) -> Verdict:
@@ -90,16 +99,24 @@ class Gate:
         return f"{self._session.thresholds.path.name}, line {verdict.thresholds.origin.get(what, 0)}"
 
     def _report(
-        self, cell: Cell, pair: Pair, record: Record, verdict: Verdict, *, computed: bool, repaired: list[str]
+        self,
+        cell: Cell,
+        pair: Pair,
+        entry: Entry,
+        reading: Reading,
+        verdict: Verdict,
+        *,
+        computed: bool,
+        repaired: list[str],
     ) -> None:
         node = self._request.node
         command = reproduce_command(node.nodeid, self._request.config)
-        known = outcome(cell, record, verdict, computed=computed)
+        known = outcome(cell, reading, verdict, entry.volatile, computed=computed)
         node.stash[OUTCOME] = {**known, "repaired": repaired, "command": command}
         for name, measurement in verdict.measurements.items():
             if measurement.applicable:
                 node.user_properties.append((name, f"{measurement.value:.6g}"))
-        node.user_properties += [("verdict", verdict.status), ("record", record.meta["key"])]
+        node.user_properties += [("verdict", verdict.status), ("record", reading.facts["record"])]
         if self._request.config.pluginmanager.hasplugin("allure_listener"):
             from iqa_robustness.reporting.allure import report_cell
             from iqa_robustness.reporting.attachments import share
@@ -107,7 +124,7 @@ class Gate:
             report_cell(
                 cell,
                 pair,
-                record,
+                self._session.runner.read(cell, entry),
                 verdict,
                 runner=self._session.runner,
                 command=command,
@@ -116,7 +133,9 @@ class Gate:
             )
 
 
-def outcome(cell: Cell, record: Record, verdict: Verdict, *, computed: bool) -> dict[str, Any]:
+def outcome(
+    cell: Cell, reading: Reading, verdict: Verdict, volatile: Mapping[str, Any], *, computed: bool
+) -> dict[str, Any]:
     """What summaries are made of: JSON that survives the way from a worker to the controller."""
     return {
         "name": cell.name,
@@ -130,68 +149,20 @@ def outcome(cell: Cell, record: Record, verdict: Verdict, *, computed: bool) -> 
         "tier": verdict.thresholds.tier,
         "exit_code": int(verdict.exit_code),
         "reasons": [*verdict.reasons],
-        "measures": {name: _numbers(m) for name, m in verdict.measurements.items() if m.applicable},
+        "measures": {name: m.interval.finite for name, m in verdict.measurements.items() if m.applicable},
         "notes": {name: m.note for name, m in verdict.measurements.items() if m.note},
-        "gains": distribution_of(record),
-        "mixtures": [_mixture(mixture) for mixture in mixtures(record)],
         "checks": {check.name: [check.status, str(check.bound)] for check in verdict.checks},
-        "images": len(record.images),
-        "mos_kind": record.meta["dataset"]["mos_kind"],
-        "dataset": {name: record.meta["dataset"][name] for name in ("name", "digest")},
-        "numerics": record.meta["numerics"],
-        "protocol": record.meta["protocol"],
-        "budget": _budget(record),
-        "certificate": _certificate(record),
-        "sources": _sources(record),
-        "record": record.meta["key"],
+        "chances": {check.name: check.chance for check in verdict.checks},
+        "detects": {check.name: _finite(check.detectable) for check in verdict.checks},
+        **reading.facts,
         "computed": computed,
-        "seconds": record.volatile.get("seconds", 0.0),
-        "cost": record.volatile.get("cost", {}),
+        "seconds": volatile.get("seconds", 0.0),
+        "cost": volatile.get("cost", {}),
     }
 
 
-def _budget(record: Record) -> dict[str, Any]:
-    """Restriction and limit of the attack, empty without one."""
-    return {name: record.meta["attack"][name] for name in ("restriction", "limit")} if "attack" in record.meta else {}
-
-
-def _certificate(record: Record) -> dict[str, Any]:
-    """What the certificates speak of, and of a soundness cell how many there are and are broken; empty without any."""
-    facts = dict(record.meta.get("certificate", {}))
-    if record.meta["cell"]["scenario"] == "soundness":
-        facts |= dict(zip(("broken", "tested"), broken_counts(record), strict=True))
-    return facts
-
-
-def _sources(record: Record) -> dict[str, Any]:
-    """Of an adaptive cell: whose image was worst on which share of the images; how many the black-box attack had."""
-    if "sources" not in record.meta:
-        return {}
-    shares = record.images["worst_source"].value_counts(normalize=True)
-    queried = record.meta["sources"].get("queried", {"images": 0})
-    names = [name for name in ("adaptive", "transferred", "queried") if name in record.meta["sources"]]
-    return {
-        "shares": {name: float(shares.get(name, 0.0)) for name in names},
-        "queried_images": int(queried["images"]),
-    }
-
-
-def _mixture(mixture: Mixture) -> dict[str, Any]:
-    return {
-        "share": mixture.share,
-        "truth": mixture.truth,
-        "defended": _bounds(mixture.defended),
-        "undefended": _bounds(mixture.undefended),
-    }
-
-
-def _numbers(measurement: Measurement) -> list[float | None]:
-    return _bounds(measurement.interval)
-
-
-def _bounds(interval: Interval) -> list[float | None]:
-    """Value, low and high; None for a number that does not exist."""
-    return [number if math.isfinite(number) else None for number in (interval.value, interval.low, interval.high)]
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
 
 
 def _fail(message: str, advice: str) -> NoReturn:

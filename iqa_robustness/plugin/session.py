@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from iqa_robustness.gate.baseline import Baseline
     from iqa_robustness.gate.thresholds import Thresholds
     from iqa_robustness.metrics.ranges import Ranges
+    from iqa_robustness.reporting.readings import Readings
     from iqa_robustness.store import Store
 
 # In a worker's input: what its controller has left of --iqa-max-hours.
@@ -307,6 +308,13 @@ class RobustnessSession:
             strengths=self.strengths.to_yaml(),
         )
         return RayRunner(recipe, cluster)
+
+    @cached_property
+    def readings(self) -> Readings:
+        """Of records of the run's store."""
+        from iqa_robustness.reporting.readings import Readings
+
+        return Readings(self.runner.store)
 
     def collect(self, marker: pytest.Mark) -> list[Cell]:
         """The cells of an `iqa_cells` marker, applicable or not, remembered by name. Raises ConfigurationError."""

@@ -9,6 +9,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from iqa_robustness.gate.power import standing_line
 from iqa_robustness.reporting.certified import certified_lines
 from iqa_robustness.reporting.results import (
     LABELS,
@@ -45,6 +46,7 @@ def summary_lines(cells: Sequence[Outcome], *, lost: Sequence[str] = (), not_run
     if judged:
         lines += _adaptive_lines(judged) + certified_lines(judged)
         lines.append(f"{len(judged)} cells: {spoken_counts(counted(judged))}")
+        lines += [line for line in [standing_line(judged)] if line]
     if len(cells) > len(judged):
         lines.append(f"{len(cells) - len(judged)} cells of planted subjects judged the harness itself")
     computed = sum(bool(cell["computed"]) for cell in cells)

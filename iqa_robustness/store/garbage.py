@@ -92,6 +92,7 @@ class _Look:
             else:
                 kept.append(record)
         parts = {part for record in kept for part in _parts(record.manifest["key"])}
+        parts |= {f"record {record.contents[_RECORD][:12]}" for record in kept}
         named = {digest for record in kept for digest in _named(record)}
         for entry in entries:
             unknown = _parts(entry.manifest["key"]) - parts
@@ -184,6 +185,8 @@ def _parts(document: Mapping[str, Any]) -> set[str]:
     for kind, part in (("attack", document.get("attack")), ("defense", dict(target).get("defense"))):
         if isinstance(part, Mapping) and "class" in part:
             found.add(f"{kind} {part['class'].rpartition('.')[2]} version {part.get('version')}")
+    if document.get("stage") == "reading":
+        found.add(f"record {str(document.get('record'))[:12]}")
     return found
 
 

@@ -10,7 +10,10 @@ import pytest
 
 from iqa_robustness.bench.cell import Cell
 from iqa_robustness.bench.pair import Pair
+from iqa_robustness.gate.verdict import judge
+from iqa_robustness.metrics import planted_family
 from iqa_robustness.plugin.judging import Gate
+from iqa_robustness.plugin.session import RobustnessSession, robustness_session
 
 PLANTED = "iqa_robustness.metrics.planted:"
 DEGENERATE = [f"{PLANTED}{name}" for name in ("Constant", "Rounded", "Clamped", "MaskedGradient")]
@@ -92,3 +95,77 @@ def test_a_robust_metric_is_green(cell: Cell, pair: Pair, gate: Gate) -> None:
 def test_a_robust_metric_is_green_behind_a_defense(cell: Cell, pair: Pair, gate: Gate) -> None:
     """Nor does a harmless defense make a robust metric red."""
     assert gate.verdict(cell, pair).status == "pass"
+
+
+# --- how often the gate errs ----------------------------------------------------------------------------------------
+
+FAMILY = "iqa_robustness.metrics.planted_family:"
+# At most one in twenty.
+MOST_FALSE_REDS = 0.05
+
+
+def subject_verdict(session: RobustnessSession, metric: str, defense: str = "none") -> str:
+    """Of a subject's two cells, clean and attacked, together: pass only if both do, fail if one does.
+
+    All of `ladder`, at a size at which sixty cells take seconds; kept in the run's store.
+    """
+    shared = {"metric": metric, "defense": defense, "dataset": "ladder", "images": None, "size": (48, 64)}
+    shared |= {"queries": 100, "draws": 1, "n0": 20, "n": 200, "seed": session.sizes.seed}
+    found = []
+    for attack in ({"scenario": "nonadaptive", "attack": "ifgsm", "strength": "medium"}, {"scenario": "clean"}):
+        cell = Cell(**shared, **attack)
+        found.append(judge(session.runner.record(cell), session.thresholds.for_cell(cell)).status)
+        if found[-1] not in ("pass", "inconclusive"):
+            break  # red, or not counted: nothing makes the subject green any more
+    return "fail" if "fail" in found else "pass" if found == ["pass", "pass"] else "undecided"
+
+
+@pytest.fixture
+def whole_run(request: pytest.FixtureRequest) -> RobustnessSession:
+    """The session of a run that nobody narrowed: these tests judge the gate, which a run for one metric need not."""
+    session = robustness_session(request.config)
+    narrowed = any((session.selection.metric, session.selection.defense, session.selection.attack))
+    if narrowed or session.shard is not None:
+        pytest.skip("the gate's own error rates belong to a whole run")
+    return session
+
+
+def test_no_weak_or_degenerate_subject_is_green(whole_run: RobustnessSession) -> None:
+    """Twenty-four of them: known directions, hidden gradients, steps, ceilings, constants, a constant purifier."""
+    names = [f"{FAMILY}{name}" for name in (*planted_family.WEAK, *planted_family.DEGENERATE)]
+    verdicts = {name: subject_verdict(whole_run, name) for name in names}
+    verdicts["constant purifier"] = subject_verdict(whole_run, ROBUST, CONSTANT_PURIFIER)
+    assert len(verdicts) >= 20
+    assert [name for name, verdict in verdicts.items() if verdict == "pass"] == []
+
+
+def test_hardly_any_robust_subject_is_red(whole_run: RobustnessSession) -> None:
+    """Twenty-two whose largest possible shift is known, and allowed."""
+    verdicts = {name: subject_verdict(whole_run, f"{FAMILY}{name}") for name in planted_family.ROBUST}
+    allowed = (
+        whole_run.thresholds.for_cell(
+            Cell(
+                metric=ROBUST,
+                defense="none",
+                attack="ifgsm",
+                strength="medium",
+                scenario="nonadaptive",
+                dataset="ladder",
+                images=None,
+                size=(48, 64),
+                queries=100,
+                draws=1,
+                n0=20,
+                n=200,
+            )
+        )
+        .bounds["d_score_excess"]
+        .max
+    )
+    assert allowed is not None
+    assert all(made().most_moved <= allowed for made in planted_family.ROBUST.values())
+    assert len(verdicts) >= 20
+    red = [name for name, verdict in verdicts.items() if verdict == "fail"]
+    assert len(red) <= MOST_FALSE_REDS * len(verdicts), red
+    # Nor are they all undecided: a gate that nobody can pass would say nothing.
+    assert sum(verdict == "pass" for verdict in verdicts.values()) >= 0.9 * len(verdicts)

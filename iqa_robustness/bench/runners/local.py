@@ -97,7 +97,18 @@ class LocalRunner:
         return self.pair_of(*cell.attacked, n0=cell.n0, n=cell.n) if cell.source else pair
 
     def record(self, cell: Cell, pair: Pair | None = None) -> Record:
-        """The cell's record, computed if the store does not have it.
+        """The cell's record, computed if the store does not have it. Raises what `entry` raises."""
+        return self.read(cell, self.entry(cell, pair))
+
+    def read(self, cell: Cell, entry: Entry) -> Record:
+        """The record in an entry. Raises CorruptEntryError or ConfigurationError, with the cell named."""
+        try:
+            return Record.from_files(entry.files(), volatile=entry.volatile)
+        except IqaRobustnessError as error:
+            raise error.at(**_place(cell)) from error.__cause__
+
+    def entry(self, cell: Cell, pair: Pair | None = None) -> Entry:
+        """The entry of the cell's record, computed if the store does not have it.
 
         What the store has of it but damaged is set aside, computed again, and said in `repaired`.
 
@@ -108,7 +119,7 @@ class LocalRunner:
             IqaRobustnessError: whatever of ours stopped the computation, with the cell named.
             Exception: the metric's own; a note names the cell.
         """
-        place: dict[str, Any] = {axis: getattr(cell, axis) for axis in ("metric", "defense", "attack", "scenario")}
+        place = _place(cell)
         pair = pair or self.pair(cell)
         try:
             has_references = self._data(cell.dataset).has_references
@@ -120,21 +131,19 @@ class LocalRunner:
             error.add_note(f"  where: {Where(**place)}")
             raise
 
-    def _repairing(self, cell: Cell, pair: Pair) -> Record:
+    def _repairing(self, cell: Cell, pair: Pair) -> Entry:
         places: set[str] = set()
         while True:
             try:
-                return self._read_or_computed(cell, pair)
+                found = fitted_entry(self, cell, pair)
+                found.verify()
+                return found
             except CorruptEntryError as error:
                 # An entry that is damaged twice could not be set aside, or lies on a failing disk.
                 if self.from_store or error.where.file in places:
                     raise
                 places.add(error.where.file)
                 self.repaired.append(error.what)
-
-    def _read_or_computed(self, cell: Cell, pair: Pair) -> Record:
-        entry = fitted_entry(self, cell, pair)
-        return Record.from_files(entry.files(), volatile=entry.volatile)
 
     def with_micro_batch(self, size: int) -> LocalRunner:
         """This runner with another number of rows of every forward pass; what it has loaded is shared."""
@@ -391,3 +400,8 @@ class LocalRunner:
 
     def _load_view(self, dataset: str, images: int | None, size: tuple[int, int]) -> View:
         return view(self._data(dataset), count=images, size=size)
+
+
+def _place(cell: Cell) -> dict[str, Any]:
+    """What names a cell in an error."""
+    return {axis: getattr(cell, axis) for axis in ("metric", "defense", "attack", "scenario")}

@@ -95,8 +95,8 @@ class RayRunner(LocalRunner):
                 self.fates.setdefault(cell.name, Done(error=error))
         return {cell.name: self.fates[cell.name] for cell in cells}
 
-    def record(self, cell: Cell, pair: Pair | None = None) -> Record:
-        """The record of a cell that `fill` was asked for; of others what the store has.
+    def entry(self, cell: Cell, pair: Pair | None = None) -> Entry:
+        """The entry of a cell that `fill` was asked for; of others what the store has.
 
         Raises:
             IqaRobustnessError: what stopped the cell on its node, as it was raised there; ClusterError (exit 13) when
@@ -105,12 +105,12 @@ class RayRunner(LocalRunner):
         """
         done = self.fates.get(cell.name)
         if done is None:
-            return super().record(cell, pair)
+            return super().entry(cell, pair)
         if done.error is not None:
             raise done.error
         entry = self._entry(done.digest)
         self.computed += done.computed
-        return Record.from_files(entry.files(), volatile=entry.volatile)
+        return entry
 
     def attacked_pixels(self, cell: Cell, pair: Pair, record: Record) -> list[np.ndarray]:
         """As of `LocalRunner`; found by what the record says, since keys hold the nodes' device and not this one's."""

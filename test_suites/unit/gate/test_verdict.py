@@ -309,3 +309,32 @@ def test_a_share_is_told_with_three_digits_and_no_unit_of_its_own() -> None:
 def test_a_check_says_what_was_found_and_what_is_required() -> None:
     check = Check(measurement=measurement(55, 63.12, 71.9), bound=Bound(max=20), status="fail")
     assert str(check) == "fail: D_score 63.1 [55.0, 71.9] % of range; at most 20 is required"
+
+
+# --- what stands in, and how many images decide -----------------------------------------------------------------------
+
+
+def test_order_before_and_after_stands_in_for_opinions_that_are_too_few(make_record: MakeRecord) -> None:
+    bounds = {"srocc_adv": Bound(min=0.5)}
+    few = judge(make_record(), thresholds(**bounds))
+    assert [check.name for check in few.checks] == ["srocc_shift"]
+    assert few.status == "pass"
+    turned = judge(make_record(defended_attacked=np.linspace(80, 20, 60)), thresholds(**bounds))
+    assert turned.status == "fail"
+    enough = judge(make_record(images=200, contents=50), thresholds(**bounds))
+    assert [check.name for check in enough.checks] == ["srocc_adv"]
+    own = judge(make_record(), thresholds(**bounds, srocc_shift=Bound(min=0.9)))
+    assert [(check.name, check.bound.min) for check in own.checks] == [("srocc_shift", 0.9)]
+    assert judge(make_record(images=40), thresholds(**bounds)).checks == ()
+
+
+def test_an_inconclusive_check_says_how_many_images_would_decide(make_record: MakeRecord) -> None:
+    moved = np.linspace(20, 80, 60) + np.random.RandomState(0).uniform(0, 40, 60)
+    found = judge(make_record(contents=60, defended_attacked=moved), thresholds(d_score=Bound(max=22)))
+    assert found.status == "inconclusive"
+    assert "images would decide (now 60 of 60 contents)" in found.reasons[0]
+    assert found.checks[0].detectable > 0
+    assert found.checks[0].chance is None
+    red = judge(make_record(contents=60, defended_attacked=moved), thresholds(d_score=Bound(max=5)))
+    assert red.checks[0].chance is not None
+    assert red.checks[0].chance < 1e-6

@@ -7,11 +7,25 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom, binomtest
 from scipy.stats import t as student
 
-from iqa_robustness.measures import Interval, effect_size, mean_interval, rank_flips, srocc, statistic_interval
+from iqa_robustness.measures import (
+    Interval,
+    effect_size,
+    mean_interval,
+    percentile_range_interval,
+    rank_displacement,
+    rank_displacement_without,
+    rank_flips,
+    rank_flips_without,
+    share_interval,
+    srocc,
+    srocc_without,
+    statistic_interval,
+)
 
 # Values with the content of each, in few contents and whole numbers, so that ties and equal contents are common.
 CLUSTERED = st.lists(st.tuples(st.floats(-100, 100) | st.integers(-2, 2), st.integers(0, 6)), min_size=1, max_size=30)
@@ -173,7 +187,7 @@ def test_contents_are_told_apart_by_their_names() -> None:
 
 def test_the_jackknife_of_a_mean_is_students_interval() -> None:
     values = np.random.RandomState(1).normal(size=12)
-    found = interval_of_mean(values.tolist(), list(range(12)))
+    found = statistic_interval(lambda rows: float(values[rows].mean()), range(12))
     reach = float(student.ppf(0.975, 11)) * values.std(ddof=1) / math.sqrt(12)
     assert found.low == pytest.approx(values.mean() - reach)
     assert found.high == pytest.approx(values.mean() + reach)
@@ -209,6 +223,120 @@ def test_an_undefined_statistic_stays_undefined() -> None:
     found = statistic_interval(lambda _: math.nan, range(6))
     assert math.isnan(found.value)
     assert (found.low, found.high) == (-math.inf, math.inf)
+
+
+@given(CLUSTERED)
+@settings(max_examples=30)
+def test_the_jackknifes_bootstrap_of_a_mean_is_the_means_own(rows: list[tuple[float, int]]) -> None:
+    values, _ = columns(rows)
+    array, images = np.array(values), range(len(values))
+    direct = mean_interval(values, images)
+    through = statistic_interval(lambda rows: float(array[rows].mean()), images, bootstrap=True)
+    if len(values) < 3:
+        assert (through.low, through.high) == (-math.inf, math.inf)
+    else:
+        assert (through.low, through.high) == (
+            pytest.approx(direct.low, abs=1e-6),
+            pytest.approx(direct.high, abs=1e-6),
+        )
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 5)), min_size=4, max_size=25))
+@settings(max_examples=60)
+def test_quick_ways_without_a_cluster_are_the_slow_one(rows: list[tuple[int, int, int]]) -> None:
+    # Few different scores, so that ties are common; contents of unequal size.
+    first, second, labels = (np.array(column, np.float64) for column in zip(*rows, strict=True))
+    of = np.unique(labels, return_inverse=True)[1]
+    assume(of.max() >= 1)
+    entrants = first > 0
+    quick = [
+        (srocc, srocc_without(first, second, of)),
+        (rank_flips, rank_flips_without(first, second, of)),
+        (rank_displacement, rank_displacement_without(first, second, of)),
+    ]
+    for statistic, found in quick:
+        slow = [statistic(first[of != c], second[of != c]) for c in range(of.max() + 1)]
+        assert found == pytest.approx(slow, abs=1e-9, nan_ok=True)
+    chosen = [
+        rank_displacement(first[k], second[k], entrants=entrants[k]) for k in (of != c for c in range(of.max() + 1))
+    ]
+    found = rank_displacement_without(first, second, of, entrants=entrants)
+    assert found == pytest.approx(chosen, abs=1e-9, nan_ok=True)
+
+
+# --- shares ---------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 40), st.integers(1, 40))
+@settings(max_examples=40)
+def test_a_share_of_independent_images_has_at_least_the_exact_bounds(successes: int, failures: int) -> None:
+    values = [1.0] * successes + [0.0] * failures
+    found = share_interval(values, range(len(values)))
+    exact = binomtest(successes, len(values)).proportion_ci(0.95, method="exact")
+    assert found.value == pytest.approx(successes / len(values))
+    assert found.low <= exact.low + 1e-9
+    assert found.high >= exact.high - 1e-9
+    # Student's loss for an unknown variance is all that is added.
+    assert found.high - found.low <= (exact.high - exact.low) * (1 + 4 / len(values)) + 0.02
+
+
+def test_a_share_of_images_that_are_all_alike_is_as_sure_as_its_contents_are_many() -> None:
+    found = share_interval([0.0] * 50, np.repeat(np.arange(10), 5).tolist())
+    assert (found.low, found.clusters) == (0.0, 10)
+    assert found.high == pytest.approx(1 - 0.025**0.1)
+    assert share_interval([1.0, math.nan], ["a", "b"]) == Interval(
+        value=1.0, low=pytest.approx(0.025), high=1.0, clusters=1
+    )
+    assert math.isnan(share_interval([math.nan], ["a"]).value)
+
+
+def test_images_of_one_content_widen_a_share() -> None:
+    values = ([1.0] * 5 + [0.0] * 15) * 2
+    alone = share_interval(values, range(40))
+    together = share_interval(values, np.repeat(np.arange(8), 5).tolist())
+    assert together.high - together.low > 1.5 * (alone.high - alone.low)
+
+
+# --- percentiles ----------------------------------------------------------------------------------------------------
+
+
+def test_the_width_of_a_distribution_is_bounded_where_there_are_images_enough() -> None:
+    random = np.random.RandomState(0)
+    for count, bounded in ((50, False), (72, False), (80, True), (400, True)):
+        values = random.normal(size=count)
+        found = percentile_range_interval(values, range(count), percentiles=(5, 95))
+        assert found.value == pytest.approx(float(np.subtract(*np.percentile(values, [95, 5]))))
+        assert 0 <= found.low < found.value < found.high
+        assert math.isfinite(found.high) == bounded
+
+
+def test_a_single_percentile_lies_between_the_exact_order_statistics() -> None:
+    values = np.sort(np.random.RandomState(1).gamma(2.0, size=200))
+    found = percentile_range_interval([*values, *([-1000.0] * 200)], range(400), percentiles=(25, 75))
+    # The 75th of all is the median of the upper half: binomial ranks of 400 at 0.75, from the top.
+    ranks = binom.ppf([0.025, 0.975], 400, 0.75).astype(int) - 200
+    assert values[ranks[0] - 3] <= found.low - 1000 <= values[ranks[0] + 3]
+    assert values[ranks[1] - 3] <= found.high - 1000 <= values[ranks[1] + 3]
+
+
+def test_equal_scores_have_no_width_and_few_contents_no_bounds() -> None:
+    found = percentile_range_interval([5.0] * 60, range(60), percentiles=(5, 95))
+    assert (found.value, found.low) == (0.0, 0.0)
+    few = percentile_range_interval([1.0, 2, 3, 4], ["a", "a", "b", "b"], percentiles=(5, 95))
+    assert (few.low, few.high) == (-math.inf, math.inf)
+    assert math.isnan(percentile_range_interval([], [], percentiles=(5, 95)).value)
+
+
+@pytest.mark.parametrize("contents", [30, 100])
+def test_the_width_of_clustered_scores_is_held_about_as_often_as_it_says(contents: int) -> None:
+    # Normal scores, half of the variance common to the five images of a content: sd √2, width 2 · 1.645 · √2.
+    true, held, random = 2 * 1.6449 * math.sqrt(2), [], np.random.RandomState(5)
+    for _ in range(300):
+        values = random.normal(size=(contents, 1)) + random.normal(size=(contents, 5))
+        labels = np.repeat(np.arange(contents), 5).tolist()
+        found = percentile_range_interval(values.ravel(), labels, percentiles=(5, 95))
+        held.append(found.low <= true <= found.high)
+    assert np.mean(held) >= 0.93
 
 
 # --- coverage -------------------------------------------------------------------------------------------------------
