@@ -1,4 +1,4 @@
-"""Readings: what is kept is what would be read again, for every kind of record; damage or refusal costs time alone."""
+"""Readings: what is kept is what would be read again, and damage or refusal costs time alone."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from iqa_robustness.errors import StoreError
+from iqa_robustness.gate.measurements import measure
 from iqa_robustness.gate.thresholds import Bound, CellThresholds
 from iqa_robustness.gate.verdict import judge, judge_measured
 from iqa_robustness.reporting import readings
@@ -31,10 +32,15 @@ def full(make_record: MakeRecord) -> Callable[..., Record]:
         cell = {"metric": "m", "defense": "d", "attack": "ifgsm", "strength": "medium", "source": ""}
         record.meta["cell"] |= cell if "attack" in record.meta else {**cell, "attack": "", "strength": ""}
         record.meta["dataset"]["digest"] = "0" * 64
-        record.meta |= {"numerics": {"device": "cpu"}, "protocol": {"scoring": "one-shot"}, "key": KEY.digest}
+        record.meta.update(numerics={"device": "cpu"}, protocol={"scoring": "one-shot"}, key=KEY.digest)
         return record
 
     return make
+
+
+def text(reading: Reading) -> str:
+    """To compare: a number that does not exist is not equal to itself."""
+    return json.dumps(reading.document(), sort_keys=True)
 
 
 def stored(store: Store, record: Record) -> Entry:
@@ -46,8 +52,7 @@ def test_what_is_kept_is_what_would_be_read(full: MakeRecord, facts: dict[str, A
     entry = stored(Store(tmp_path), full(**facts))
     first = Readings(Store(tmp_path)).of(entry)
     again = Readings(Store(tmp_path)).of(entry, lambda _: pytest.fail("read once more"))
-    assert json.dumps(again.document(), sort_keys=True) == json.dumps(first.document(), sort_keys=True)
-    assert again == first == Reading.of(Record.from_files(entry.files()))
+    assert text(again) == text(first) == text(Reading.of(Record.from_files(entry.files())))
 
 
 @pytest.mark.parametrize("bound", [Bound(max=50), Bound(max=1), Bound(max=8.2)], ids=["pass", "fail", "between"])
@@ -57,7 +62,9 @@ def test_verdicts_are_the_same_with_and_without_readings(full: MakeRecord, bound
     Readings(Store(tmp_path)).of(entry)
     kept = Readings(Store(tmp_path)).of(entry, lambda _: pytest.fail("read once more"))
     found = judge_measured(kept.measurements, kept.invalid, kept.scenario, limits)
-    assert found == judge(Record.from_files(entry.files()), limits)
+    expected = judge(Record.from_files(entry.files()), limits)
+    assert (found.status, found.reasons) == (expected.status, expected.reasons)
+    assert [str(check) for check in found.checks] == [str(check) for check in expected.checks]
 
 
 def test_a_damaged_reading_is_made_anew(full: MakeRecord, tmp_path: Path) -> None:
@@ -66,8 +73,8 @@ def test_a_damaged_reading_is_made_anew(full: MakeRecord, tmp_path: Path) -> Non
     (place,) = tmp_path.rglob("reading.json")
     for damage in (b"{}", place.read_bytes()[:-9]):
         place.write_bytes(damage)
-        assert Readings(Store(tmp_path)).of(entry) == first
-        assert Readings(Store(tmp_path)).of(entry, lambda _: pytest.fail("not mended")) == first
+        assert text(Readings(Store(tmp_path)).of(entry)) == text(first)
+        assert text(Readings(Store(tmp_path)).of(entry, lambda _: pytest.fail("not mended"))) == text(first)
 
 
 def test_a_store_that_refuses_is_asked_once_and_read_every_time(
@@ -81,7 +88,7 @@ def test_a_store_that_refuses_is_asked_once_and_read_every_time(
 
     monkeypatch.setattr(Store, "put", refuse)
     reader = Readings(Store(tmp_path, read_only=True))
-    assert reader.of(entry) == reader.of(entry)
+    assert text(reader.of(entry)) == text(reader.of(entry))
     assert len(asked) == 1
     assert not [*tmp_path.rglob("reading.json")]
 
@@ -106,12 +113,21 @@ def test_other_records_and_other_versions_have_readings_of_their_own(
     assert len([*tmp_path.rglob("reading.json")]) == 3
 
 
-def test_numbers_that_change_want_a_new_version(full: MakeRecord) -> None:
+def test_numbers_that_change_want_a_new_version(make_record: MakeRecord) -> None:
     # Where this fails with good reason, raise readings.VERSION with the numbers: stores hold readings of the old ones.
-    found = Reading.of(full()).measurements
+    found = measure(make_record())
     said = {name: [round(bound, 4) for bound in found[name].interval.finite if bound is not None] for name in FROZEN}
     assert readings.VERSION == 1
     assert said == FROZEN
 
 
-FROZEN: dict[str, list[float]] = {}
+FROZEN = {
+    "d_score": [0.95, 0.926, 0.974],
+    "effect_size": [0.0535, 0.0516, 0.0554],
+    "srocc_adv": [1.0, 1.0, 1.0],
+    "rank_flips": [0.0, 0.0, 0.0],
+    "rank_displacement": [0.0, 0.0, 0.0],
+    "spread": [54.0, 49.2928, 100.0],
+    "survives_jpeg": [1.0, 0.8316, 1.0],
+    "srocc_mixed": [1.0, 1.0, 1.0],
+}
