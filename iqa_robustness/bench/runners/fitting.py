@@ -8,11 +8,31 @@ from typing import TYPE_CHECKING
 from iqa_robustness.bench.cell import Cell
 from iqa_robustness.bench.memory import fitting_micro_batch, is_out_of_memory, release_memory, remember_micro_batch
 from iqa_robustness.bench.pair import Pair
-from iqa_robustness.errors import DeviceMemoryError, MissingCellError, TimeSpentError
+from iqa_robustness.errors import CorruptEntryError, DeviceMemoryError, MissingCellError, TimeSpentError
 from iqa_robustness.store import Entry, Key
 
 if TYPE_CHECKING:
     from iqa_robustness.bench.runners.local import LocalRunner
+
+
+def repaired_entry(runner: LocalRunner, cell: Cell, pair: Pair) -> Entry:
+    """`fitted_entry`, its bytes verified; a damaged one is set aside, computed again, and noted in `runner.repaired`.
+
+    Raises:
+        CorruptEntryError: nothing is to be computed, or it was damaged twice; also what `fitted_entry` raises.
+    """
+    places: set[str] = set()
+    while True:
+        try:
+            found = fitted_entry(runner, cell, pair)
+            found.verify()
+            return found
+        except CorruptEntryError as error:
+            # An entry that is damaged twice could not be set aside, or lies on a failing disk.
+            if runner.from_store or error.where.file in places:
+                raise
+            places.add(error.where.file)
+            runner.repaired.append(error.what)
 
 
 def fitted_entry(runner: LocalRunner, cell: Cell, pair: Pair) -> Entry:

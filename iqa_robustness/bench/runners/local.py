@@ -26,7 +26,7 @@ from iqa_robustness.bench.devices import Numerics
 from iqa_robustness.bench.memory import reserved_mebibytes
 from iqa_robustness.bench.pair import Pair, Subject
 from iqa_robustness.bench.proof import PROOF_IMAGES, prove
-from iqa_robustness.bench.runners.fitting import fitted_entry
+from iqa_robustness.bench.runners.fitting import repaired_entry
 from iqa_robustness.bench.scoring_protocol import Scoring, scoring_name, scorings
 from iqa_robustness.bench.soundness import STEPS, attacked_inside
 from iqa_robustness.bench.sources import Clean, Placebo, Source, stored_pixels
@@ -37,7 +37,7 @@ from iqa_robustness.datasets.base import View, view
 from iqa_robustness.defenses.adaptive import attack_protocol
 from iqa_robustness.defenses.certified.smoothing import Smoothing
 from iqa_robustness.defenses.purification.none import Undefended
-from iqa_robustness.errors import CorruptEntryError, IqaRobustnessError, MissingCellError, Where
+from iqa_robustness.errors import IqaRobustnessError, MissingCellError, Where
 from iqa_robustness.metrics.ranges import Ranges
 from iqa_robustness.store import Entry, Key, Record, Store, document_of
 
@@ -124,26 +124,12 @@ class LocalRunner:
         try:
             has_references = self._data(cell.dataset).has_references
             check_applicable(cell, pair, self.attacked(cell, pair), has_references=has_references)
-            return self._repairing(cell, pair)
+            return repaired_entry(self, cell, pair)
         except IqaRobustnessError as error:
             raise error.at(**place) from error.__cause__
         except Exception as error:
             error.add_note(f"  where: {Where(**place)}")
             raise
-
-    def _repairing(self, cell: Cell, pair: Pair) -> Entry:
-        places: set[str] = set()
-        while True:
-            try:
-                found = fitted_entry(self, cell, pair)
-                found.verify()
-                return found
-            except CorruptEntryError as error:
-                # An entry that is damaged twice could not be set aside, or lies on a failing disk.
-                if self.from_store or error.where.file in places:
-                    raise
-                places.add(error.where.file)
-                self.repaired.append(error.what)
 
     def with_micro_batch(self, size: int) -> LocalRunner:
         """This runner with another number of rows of every forward pass; what it has loaded is shared."""

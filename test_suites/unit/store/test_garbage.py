@@ -187,3 +187,13 @@ def test_looking_changes_nothing(store: Store, record: Callable[..., str]) -> No
     before = sorted(path for path in Path(store.root).rglob("*"))
     assert found(Store(store.url, read_only=True), record_days=0)
     assert sorted(path for path in Path(store.root).rglob("*")) == before
+
+
+def test_readings_go_with_the_record_whose_bytes_they_are_of(store: Store, record: Callable[..., str]) -> None:
+    kept = store.find(record(store))
+    assert kept is not None
+    bytes_of = kept.contents["record.parquet"]
+    for sha256 in (bytes_of, "0" * 64):
+        store.put(Key({"stage": "reading", "version": 1, "record": sha256}), {"reading.json": b"{}"})
+    removed = remove_all(store, now=later())
+    assert [one.why for one in removed] == [f"no record is about record {'0' * 12}"]
