@@ -60,7 +60,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             else:
                 kept.append(item)
     elsewhere = _elsewhere(session, kept)
-    dropped = {*empty, *useless, *refused, *elsewhere}
+    dropped = {*empty, *useless, *refused, *elsewhere, *_of_whole_runs(session, items)}
     if dropped:
         config.hook.pytest_deselected(items=[item for item in items if item in dropped])
         items[:] = [item for item in items if item not in dropped]
@@ -77,6 +77,15 @@ def _elsewhere(session: RobustnessSession, items: list[pytest.Item]) -> list[pyt
     cells = {name: session.cells[name] for name in map(_cell_of, items)}
     mine = {cell.name for cell in session.shard.of([*cells.values()])}
     return [item for item in items if _cell_of(item) not in mine]
+
+
+def _of_whole_runs(session: RobustnessSession, items: list[pytest.Item]) -> list[pytest.Item]:
+    """Items that belong to runs which nobody narrowed, where this is none; of shards, the first one has them."""
+    chosen = session.selection
+    narrowed = chosen.metric or chosen.defense or chosen.attack or chosen.strength or chosen.scenario
+    if not narrowed and (session.shard is None or session.shard.number == 1):
+        return []
+    return [item for item in items if item.get_closest_marker("iqa_whole_run")]
 
 
 def _cell_of(item: pytest.Item) -> str:

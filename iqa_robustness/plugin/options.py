@@ -90,6 +90,7 @@ OPTIONS = (
 MARKERS = (
     "iqa_cells(scenario, goal='raise', dataset='', metric='', defense='', attack='', strength='', between='defenses'): "
     "the test gets one item for each cell; patterns as in the --iqa options",
+    "iqa_whole_run: the test is part of runs that no option narrows",
     "metric(name): the item's metric, for exact selection with -m \"metric(name='compact')\"",
     "defense(name): the item's defense",
     "attack(name): the item's attack",

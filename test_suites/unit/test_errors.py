@@ -17,6 +17,7 @@ from iqa_robustness.errors import (
     ConfigurationError,
     ConformanceError,
     CorruptEntryError,
+    DeviceMemoryError,
     DownloadError,
     ExitCode,
     IqaRobustnessError,
@@ -63,7 +64,7 @@ def test_every_error_ends_a_run_with_the_code_of_its_family(kind: type[IqaRobust
         assert kind.exit_code == ExitCode.CONFIGURATION
     elif issubclass(kind, ConformanceError):
         assert kind.exit_code == ExitCode.FAIL
-    elif issubclass(kind, StoreError | DownloadError | ClusterError):
+    elif issubclass(kind, StoreError | DownloadError | ClusterError | DeviceMemoryError):
         assert kind.exit_code == ExitCode.INFRASTRUCTURE
     else:
         assert kind.exit_code == ExitCode.MISSING

@@ -155,3 +155,20 @@ def test_a_marker_with_an_unknown_axis_is_a_usage_error(project: Any, lines: Any
     result = project.run()
     assert result.ret == ExitCode.CONFIGURATION
     assert "iqa_cells does not take these arguments" in lines(result)
+
+
+WHOLE = """
+import pytest
+
+@pytest.mark.iqa_whole_run
+def test_of_the_whole():
+    pass
+"""
+
+
+def test_what_belongs_to_a_whole_run_is_left_out_of_a_narrowed_one(collect: Any, project: Any) -> None:
+    project.write("test_whole.py", WHOLE)
+    assert "test_of_the_whole" in collect()
+    assert "test_of_the_whole" in collect("--iqa-shard=1/3")
+    for narrowed in ("--iqa-metric=compact", "--iqa-scenario=clean", "--iqa-strength=weak", "--iqa-shard=2/3"):
+        assert "test_of_the_whole" not in collect(narrowed), narrowed
