@@ -3,8 +3,8 @@
     python benchmarks/rejudgement.py [--cells 10000]
 
 One cell is computed; its record, and what a judgement takes from it, then stand in a store under the keys of as many
-cells of made-up metrics, each with bytes of its own. A run in one process judges them all and writes its summaries; of a
-cell, less what a run of 42 cells takes. At most 60 s are wanted for 10,000 cells, 5 ms a cell.
+cells of made-up metrics, each with bytes of its own. A run in one process judges them all and writes its summaries.
+Of a cell: less what a run of 42 cells takes. At most 60 s are wanted for 10,000 cells, 5 ms a cell.
 """
 
 from __future__ import annotations
@@ -75,9 +75,7 @@ def main() -> bool:
         wall, spent, output = pytest_run(folder, *usual, "--iqa-from-store", "--iqa-metric=made-up-*")
     if f"0 computed in this run, {count} taken from the store" not in output:
         raise SystemExit(output[-600:])
-    print(
-        f"judged {count} cells: {wall:.1f} s, {spent:.1f} s of processor time; of {each} cells {few[0]:.1f} s, {few[1]:.1f} s"
-    )
+    print(f"judged {count} cells: {wall:.1f} s, processor time {spent:.1f} s; {each}: {few[0]:.1f} s, {few[1]:.1f} s")
     spent_each = 1000 * (spent - few[1]) / (count - each)
     print(f"{spent_each:.2f} ms of processor time a cell; at most {MOST_MILLISECONDS} are wanted")
     return spent_each <= MOST_MILLISECONDS
