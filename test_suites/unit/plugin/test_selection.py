@@ -168,8 +168,9 @@ def test_of_the_whole():
 
 def test_what_belongs_to_a_whole_run_is_left_out_of_a_narrowed_one(collect: Any, project: Any) -> None:
     project.write("test_whole.py", WHOLE)
-    whole = ("--iqa-metric=", "--iqa-defense=", "--iqa-attack=", "--iqa-strength=")  # the project's own settings narrow
-    assert "test_of_the_whole" in collect(*whole)
-    assert "test_of_the_whole" in collect(*whole, "--iqa-shard=1/3")
+    assert "test_of_the_whole" not in collect()  # the project's settings name a metric
+    project.write("pytest.ini", "[pytest]\n")
+    assert "test_of_the_whole" in collect()
+    assert "test_of_the_whole" in collect("--iqa-shard=1/3")
     for narrowed in ("--iqa-metric=compact", "--iqa-scenario=clean", "--iqa-strength=weak", "--iqa-shard=2/3"):
-        assert "test_of_the_whole" not in collect(*whole, narrowed), narrowed
+        assert "test_of_the_whole" not in collect(narrowed), narrowed
