@@ -118,7 +118,11 @@ def test_a_failure_of_npm_is_shown_and_is_one(here: Path, capsys: pytest.Capture
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
 def test_make_report_is_the_command() -> None:
     done = subprocess.run(
-        ["make", "--dry-run", "--old-file=.venv/.ready", "report"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "--dry-run", "--old-file=.venv/.ready", "report"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.split() == [".venv/bin/iqa-robustness", "report"]
 
