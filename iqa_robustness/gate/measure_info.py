@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from iqa_robustness.measures import Interval, mean_interval, share_interval, statistic_interval
+from iqa_robustness.measures import Interval, Scale, mean_interval, share_interval, statistic_interval
 from iqa_robustness.store import Record
 
 ATTACKED = ("nonadaptive", "adaptive", "certified", "transfer")
@@ -67,14 +67,14 @@ class RankOf:
     """A number about the order of a record's images, by one score and by another.
 
     statistic: of two arrays of one length.      first, second: (N,) the scores.
-    correlation: it lies in [−1, 1].
+    scale: whether it is a correlation, in [−1, 1], or a share, in [0, 1].
     without: a quicker way to the statistic without each cluster: of the two arrays and the clusters' numbers.
     """
 
     statistic: Callable[[np.ndarray, np.ndarray], float]
     first: Callable[[Record], np.ndarray]
     second: Callable[[Record], np.ndarray]
-    correlation: bool
+    scale: Scale
     without: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None
 
     def of_rows(self, record: Record) -> Callable[[np.ndarray], float]:
@@ -88,6 +88,6 @@ class RankOf:
         return statistic_interval(
             self.of_rows(record),
             record.contents,
-            correlation=self.correlation,
+            scale=self.scale,
             without=None if without is None else lambda labels: without(first, second, labels),
         )

@@ -13,6 +13,7 @@ from iqa_robustness.gate.measure_info import ATTACKED, NOT_NEGATIVE, SHARE, Mean
 from iqa_robustness.gate.mixtures import mixed
 from iqa_robustness.measures import (
     Interval,
+    Scale,
     effect_size,
     percentile_range_interval,
     q_values,
@@ -71,10 +72,10 @@ def _rank(
     first: Callable[[Record], np.ndarray],
     second: Callable[[Record], np.ndarray],
     *,
-    correlation: bool,
+    scale: Scale,
     without: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None,
 ) -> RankOf:
-    return RankOf(statistic=statistic, first=first, second=second, correlation=correlation, without=without)
+    return RankOf(statistic=statistic, first=first, second=second, scale=scale, without=without)
 
 
 def _shift(record: Record, before: str, after: str) -> np.ndarray:
@@ -213,7 +214,7 @@ MEASURES: dict[str, MeasureInfo] = {
             srocc,
             lambda r: r.scores("mos"),
             lambda r: _towards_better(r, "defended_clean"),
-            correlation=True,
+            scale="correlation",
             without=srocc_without,
         ),
         scenarios=("clean", "soundness", *ATTACKED),
@@ -225,7 +226,7 @@ MEASURES: dict[str, MeasureInfo] = {
             srocc,
             lambda r: r.scores("mos"),
             lambda r: _towards_better(r, "defended_attacked"),
-            correlation=True,
+            scale="correlation",
             without=srocc_without,
         ),
         scenarios=ATTACKED,
@@ -237,7 +238,7 @@ MEASURES: dict[str, MeasureInfo] = {
             srocc,
             lambda r: r.scores("clean"),
             lambda r: r.scores("defended_attacked"),
-            correlation=True,
+            scale="correlation",
             without=srocc_without,
         ),
         scenarios=ATTACKED,
@@ -261,7 +262,7 @@ MEASURES: dict[str, MeasureInfo] = {
             rank_flips,
             lambda r: r.scores("clean"),
             lambda r: r.scores("defended_attacked"),
-            correlation=False,
+            scale="share",
             without=rank_flips_without,
         ),
         scenarios=ATTACKED,

@@ -18,6 +18,7 @@ from iqa_robustness.measures.disparity import d_score, d_score_excess, effect_si
 from iqa_robustness.measures.displacement import rank_displacement, rank_displacement_without
 from iqa_robustness.measures.intervals import (
     Interval,
+    Scale,
     mean_interval,
     percentile_range_interval,
     share_interval,
@@ -36,6 +37,7 @@ __all__ = [
     "Interval",
     "RankInterval",
     "Roc",
+    "Scale",
     "auc",
     "auc_interval",
     "biases",

@@ -74,7 +74,7 @@ def mixture_interval(
     def statistic(rows: NDArray[np.intp]) -> float:
         return _mean_srocc(expected[rows], before[rows], after[rows], chosen[:, rows])
 
-    return statistic_interval(statistic, _grouped(contents), level=level, correlation=True)
+    return statistic_interval(statistic, _grouped(contents), level=level, scale="correlation")
 
 
 def _checked(truth: ArrayLike, clean: ArrayLike, attacked: ArrayLike) -> tuple[Scores, Scores, Scores]:

@@ -165,4 +165,4 @@ def _interval_of_orders(compute: RankOf, records: Mapping[Task, Record], weights
     different = sorted(set(contents))
     group = {content: str(number % _MOST_GROUPS) for number, content in enumerate(different)}
     groups = [group[content] for content in contents]
-    return replace(statistic_interval(statistic, groups, correlation=compute.correlation), clusters=len(different))
+    return replace(statistic_interval(statistic, groups, scale=compute.scale), clusters=len(different))

@@ -142,13 +142,15 @@ def test_an_interval_is_over_contents_not_images(make_record: MakeRecord) -> Non
 
 
 @pytest.mark.parametrize("name", ["srocc_clear", "srocc_adv", "srocc_shift", "rank_flips"])
-def test_correlations_have_fishers_interval_and_shares_the_plain_one(name: str, make_record: MakeRecord) -> None:
+def test_correlations_have_fishers_interval_and_shares_the_logits(name: str, make_record: MakeRecord) -> None:
     record = noisy(make_record, contents=20)
     statistic = rank_flips if name == "rank_flips" else srocc
     first = record.scores("clean" if name in ("srocc_shift", "rank_flips") else "mos")
     second = record.scores("defended_clean" if name == "srocc_clear" else "defended_attacked")
     expected = statistic_interval(
-        lambda rows: statistic(first[rows], second[rows]), record.contents, correlation=statistic is srocc
+        lambda rows: statistic(first[rows], second[rows]),
+        record.contents,
+        scale="correlation" if statistic is srocc else "share",
     )
     assert measure(record)[name].interval == expected
 
