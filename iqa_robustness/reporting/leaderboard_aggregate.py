@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from iqa_robustness.gate.certified import CERTIFIED
-from iqa_robustness.gate.measure_info import MeanOf, MeasureInfo, RankOf
+from iqa_robustness.gate.measure_info import MeanOf, MeasureInfo, RankOf, ShareOf
 from iqa_robustness.gate.measurements import MEASURES
 from iqa_robustness.gate.study import STUDY
-from iqa_robustness.measures import Interval, mean_interval, statistic_interval
+from iqa_robustness.measures import Interval, mean_interval, share_interval, statistic_interval
 from iqa_robustness.reporting.leaderboard_board import Task
 from iqa_robustness.store import Record
 
@@ -63,7 +63,7 @@ def value_of(name: str, record: Record) -> float:
     compute = info_of(name).compute
     if isinstance(compute, RankOf):
         return compute.of_rows(record)(np.arange(len(record.images)))
-    if isinstance(compute, MeanOf):
+    if isinstance(compute, MeanOf | ShareOf):
         values = compute.values(record)
         known = values[~np.isnan(values)]
         return float(known.mean()) if known.size else math.nan
@@ -78,7 +78,7 @@ def aggregated(name: str, records: Mapping[Task, Record]) -> Aggregate | None:
     jackknife over at most fifty groups of contents (Kott, Journal of Official Statistics 17, 2001).
 
     Args:
-        name: a measure that is a mean over images, or an order of them.
+        name: a measure; of one that is neither a mean or share of images nor an order of them there is no interval.
         records: of one defense in one scenario.
     """
     values = {task: value_of(name, record) for task, record in records.items()}
@@ -92,7 +92,7 @@ def aggregated(name: str, records: Mapping[Task, Record]) -> Aggregate | None:
     weights = {task: 1 / (len(cells) * len(cells[task.cell])) for task in values}
     known = {task: records[task] for task in values}
     compute = info_of(name).compute
-    if isinstance(compute, MeanOf):
+    if isinstance(compute, MeanOf | ShareOf):
         interval = _interval_of_means(compute, known, weights)
     elif isinstance(compute, RankOf):
         interval = _interval_of_orders(compute, known, weights)
@@ -122,7 +122,7 @@ def image_table(
 
 
 def _image_table(
-    compute: MeanOf, records: Mapping[Task, Record], weights: Mapping[Task, float]
+    compute: MeanOf | ShareOf, records: Mapping[Task, Record], weights: Mapping[Task, float]
 ) -> tuple[dict[str, float], dict[str, str]]:
     contents: dict[str, str] = {}
     for record in records.values():
@@ -140,9 +140,12 @@ def _image_table(
     return {image: mean + deviation for image, deviation in deviations.items()}, contents
 
 
-def _interval_of_means(compute: MeanOf, records: Mapping[Task, Record], weights: Mapping[Task, float]) -> Interval:
+def _interval_of_means(
+    compute: MeanOf | ShareOf, records: Mapping[Task, Record], weights: Mapping[Task, float]
+) -> Interval:
     numbers, contents = _image_table(compute, records, weights)
-    return mean_interval([*numbers.values()], [contents[image] for image in numbers])
+    interval = share_interval if isinstance(compute, ShareOf) else mean_interval
+    return interval([*numbers.values()], [contents[image] for image in numbers])
 
 
 def _interval_of_orders(compute: RankOf, records: Mapping[Task, Record], weights: Mapping[Task, float]) -> Interval:

@@ -21,7 +21,8 @@ def task(metric: str = "compact", strength: str = "medium") -> Task:
 def test_a_single_record_gives_what_its_gate_measures(stored: Any) -> None:
     record = stored(d_score=7.0)
     measured = measure(record)
-    for name in ("d_score", "d_score_defended", "gain", "q_score", "srocc_clear", "srocc_adv", "srocc_shift"):
+    orders = ("srocc_clear", "srocc_adv", "srocc_shift", "rank_flips")
+    for name in ("d_score", "d_score_defended", "gain", "q_score", "survives_jpeg", *orders):
         found = aggregated(name, {task(): record})
         assert found is not None
         for part in ("value", "low", "high"):
@@ -134,6 +135,20 @@ def test_certificates_have_their_own_forms(stored: Any) -> None:
     radius = aggregated("cert_r", {place: classes})
     assert radius is not None
     assert radius.mean == pytest.approx(0.05)
+
+
+def test_shares_keep_the_interval_that_the_gate_gives_them(stored: Any) -> None:
+    # Ten of 24 images abstain; where none does, the share still has an upper bound.
+    place = Task("certified", "compact", "ifgsm", "medium")
+    for abstained in (np.arange(24) < 10, np.zeros(24, bool)):
+        record = stored("ms", kind="certified", scenario="certified", abstained=abstained)
+        found, measured = aggregated("abstain", {place: record}), measure(record)["abstain"].interval
+        assert found is not None
+        assert found.interval == measured
+        assert 0 <= found.interval.low <= found.mean < found.interval.high < 1
+    twice = aggregated("abstain", {place: record, Task("certified", "lite0", "ifgsm", "medium"): record})
+    assert twice is not None
+    assert twice.interval.high == pytest.approx(measured.high)
 
 
 def test_only_means_have_numbers_of_images(stored: Any) -> None:
