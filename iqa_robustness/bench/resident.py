@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import sys
 from pathlib import Path
 
 _STATUS = Path("/proc/self/status")
@@ -23,8 +24,9 @@ def peak_mebibytes() -> float | None:
 
 def restart_peak() -> float | None:
     """Give back what is free and count the peak anew. MiB in memory then; None where the system cannot."""
-    with contextlib.suppress(OSError, AttributeError):  # glibc's alone: what it keeps would hide what is taken next
-        ctypes.CDLL(None).malloc_trim(0)
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # glibc's alone: what it keeps would hide what comes next
+            ctypes.CDLL(None).malloc_trim(0)
     try:
         _RESTART.write_text("5", encoding="ascii")
     except OSError:
