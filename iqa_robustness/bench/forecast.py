@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from iqa_robustness.bench.applicable import check_applicable
 from iqa_robustness.bench.cell import Cell
 from iqa_robustness.bench.durations import Taken, recorded_costs
 from iqa_robustness.bench.estimate import Passes, passes_by_cell
@@ -14,25 +15,47 @@ from iqa_robustness.bench.resident import resident_mebibytes
 from iqa_robustness.bench.runners.fitting import fitted_entry
 from iqa_robustness.bench.runners.local import LocalRunner
 from iqa_robustness.bench.storage import Space, space_by_cell
-from iqa_robustness.errors import IqaRobustnessError, MissingCellError, StoreError
+from iqa_robustness.errors import CapabilityError, IqaRobustnessError, MissingCellError, StoreError
 
 SCHEMA = 1
+STORED, MISSING, NOT_APPLICABLE = "stored", "to compute", "not applicable"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedCell:
+    """One cell of a plan.
+
+    state: `STORED`, `MISSING`, or `NOT_APPLICABLE` where the attack or the images say nothing about this metric.
+    recorded: it is missing, and takes what an earlier record of the cell says.
+    forwards, backwards: images through the metric, estimated; 0 of what is not to be computed, as everything below.
+    seconds: of one process on this device; None where they are neither recorded nor measured.
+    images_mebibytes, records_mebibytes: what the store gets, adversarial images and everything else.
+    """
+
+    name: str
+    metric: str
+    scenario: str
+    state: str
+    recorded: bool = False
+    forwards: int = 0
+    backwards: int = 0
+    seconds: float | None = 0.0
+    images_mebibytes: float = 0.0
+    records_mebibytes: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRow:
     """What one metric has in one scenario.
 
-    cells, stored, computed: planned, in the store already, to be computed.
-    recorded: of the latter, how many take what an earlier record of the cell says; the others are estimated.
-    forwards, backwards: images through the metric for what is to be computed, estimated.
-    seconds: of one process on this device; None where something of it is neither recorded nor measured.
+    cells, stored, computed: planned, in the store already, to be computed; the others are not applicable.
+    recorded: of those to be computed, how many take what an earlier record of the cell says.
+    forwards, backwards, seconds, images_mebibytes, records_mebibytes: of all cells, see `PlannedCell`.
+    longest_seconds: of the cell that takes longest.
     memory_mebibytes: on a GPU what a process holds of it, without the 700 MiB of its context; on a CPU what a process
         takes of the machine. The most that records of these cells tell; where there are none, measured in passes of
         the metric alone, so that what attacks and defenses keep comes on top (for a small metric 250 MiB). None where
         neither is known.
-    images_mebibytes, records_mebibytes: what the store gets, adversarial images and everything else.
-    longest_seconds: of the cell that takes longest; None as `seconds`.
     """
 
     metric: str
@@ -44,10 +67,30 @@ class PlanRow:
     forwards: int
     backwards: int
     seconds: float | None
+    longest_seconds: float | None
     memory_mebibytes: float | None
     images_mebibytes: float
     records_mebibytes: float
-    longest_seconds: float | None
+
+    @classmethod
+    def of(cls, cells: Sequence[PlannedCell], memory: float | None, *, metric: str, scenario: str) -> PlanRow:
+        """Of some cells together, and the memory of a process that computes them."""
+        seconds = [cell.seconds for cell in cells]
+        return cls(
+            metric=metric,
+            scenario=scenario,
+            cells=len(cells),
+            stored=sum(cell.state == STORED for cell in cells),
+            computed=sum(cell.state == MISSING for cell in cells),
+            recorded=sum(cell.recorded for cell in cells),
+            forwards=sum(cell.forwards for cell in cells),
+            backwards=sum(cell.backwards for cell in cells),
+            seconds=_all_known(seconds, sum),
+            longest_seconds=_all_known(seconds, max),
+            memory_mebibytes=memory,
+            images_mebibytes=sum(cell.images_mebibytes for cell in cells),
+            records_mebibytes=sum(cell.records_mebibytes for cell in cells),
+        )
 
     @property
     def store_mebibytes(self) -> float:
@@ -55,21 +98,29 @@ class PlanRow:
         return self.images_mebibytes + self.records_mebibytes
 
     @property
+    def not_applicable(self) -> int:
+        """Neither stored nor to be computed."""
+        return self.cells - self.stored - self.computed
+
+    @property
     def document(self) -> dict[str, Any]:
         """As JSON values."""
-        return {**asdict(self), "store_mebibytes": self.store_mebibytes}
+        return {**asdict(self), "store_mebibytes": self.store_mebibytes, "not_applicable": self.not_applicable}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """The rows of a plan.
+    """A plan.
 
+    cells: in the order of the run.
+    rows: for each metric and scenario.
     device: type of the device that was measured, for one `cuda`.
     micro_batch: rows of every forward pass.
     workers: processes that compute at once.
     troubles: by metric, why it cannot be made or measured here.
     """
 
+    cells: tuple[PlannedCell, ...]
     rows: tuple[PlanRow, ...]
     device: str
     micro_batch: int
@@ -79,22 +130,8 @@ class Forecast:
     @property
     def total(self) -> PlanRow:
         """All rows together; the memory is that of the largest."""
-        rows = self.rows
-        return PlanRow(
-            metric="all",
-            scenario="",
-            cells=sum(row.cells for row in rows),
-            stored=sum(row.stored for row in rows),
-            computed=sum(row.computed for row in rows),
-            recorded=sum(row.recorded for row in rows),
-            forwards=sum(row.forwards for row in rows),
-            backwards=sum(row.backwards for row in rows),
-            seconds=_all_known([row.seconds for row in rows], sum),
-            memory_mebibytes=_all_known([row.memory_mebibytes for row in rows if row.computed], max) or None,
-            images_mebibytes=sum(row.images_mebibytes for row in rows),
-            records_mebibytes=sum(row.records_mebibytes for row in rows),
-            longest_seconds=_all_known([row.longest_seconds for row in rows], max),
-        )
+        largest = _all_known([row.memory_mebibytes for row in self.rows if row.computed], max)
+        return PlanRow.of(self.cells, largest or None, metric="all", scenario="")
 
     @property
     def device_hours(self) -> float | None:
@@ -118,6 +155,7 @@ class Forecast:
             "device": self.device,
             "micro_batch": self.micro_batch,
             "workers": self.workers,
+            "cells": [asdict(cell) for cell in self.cells],
             "rows": [row.document for row in self.rows],
             "totals": {
                 **{name: value for name, value in self.total.document.items() if name not in ("metric", "scenario")},
@@ -142,79 +180,77 @@ def forecast(cells: Sequence[Cell], runner: LocalRunner, *, measure: bool, worke
     # Of a process without metrics: the first that is looked at stays in memory.
     libraries = (resident_mebibytes() or 0.0) if device == "cpu" else 0.0
     troubles: dict[str, str] = {}
-    missing = [cell for cell in cells if not _is_stored(cell, runner, troubles)]
-    costs = _Costs(missing, recorded_costs(runner.store, cells, device=device))
+    states = {cell.name: _state(cell, runner, troubles) for cell in cells}
+    missing = [cell for cell in cells if states[cell.name] == MISSING]
+    recorded = recorded_costs(runner.store, cells, device=device)
+    paces: dict[str, Pace] = {}
     if measure:
-        for metric, cell in {cell.metric: cell for cell in missing if cell.name not in costs.recorded}.items():
+        for metric, cell in {cell.metric: cell for cell in missing if cell.name not in recorded}.items():
             try:
-                costs.paces[metric] = pace_of(cell, runner)
+                paces[metric] = pace_of(cell, runner)
             except Exception as error:  # a metric's own may be anything
                 troubles.setdefault(metric, _said(error))
+    passes, space = passes_by_cell(missing), space_by_cell(missing)
+    planned = [
+        PlannedCell(
+            name=cell.name,
+            metric=cell.metric,
+            scenario=cell.scenario,
+            state=states[cell.name],
+            **(
+                _costs(passes[cell.name], space[cell.name], recorded.get(cell.name), paces.get(cell.metric))
+                if states[cell.name] == MISSING
+                else {}
+            ),
+        )
+        for cell in cells
+    ]
     rows = []
-    for metric, scenario in sorted({(cell.metric, cell.scenario) for cell in cells}):
-        mine = [cell for cell in cells if (cell.metric, cell.scenario) == (metric, scenario)]
-        names = {cell.name for cell in mine}
-        rows.append(costs.row(mine, [cell for cell in missing if cell.name in names], libraries))
+    for metric, scenario in sorted({(cell.metric, cell.scenario) for cell in planned}):
+        mine = [cell for cell in planned if (cell.metric, cell.scenario) == (metric, scenario)]
+        held = [recorded[cell.name].mebibytes for cell in mine if cell.name in recorded]
+        memory = max((mebibytes for mebibytes in held if mebibytes is not None), default=None)
+        pace = paces.get(metric)
+        if memory is None and pace is not None and pace.mebibytes is not None:
+            memory = libraries + pace.mebibytes
+        rows.append(PlanRow.of(mine, memory, metric=metric, scenario=scenario))
     return Forecast(
-        rows=tuple(rows), device=device, micro_batch=numerics.micro_batch, workers=workers, troubles=troubles
+        cells=tuple(planned),
+        rows=tuple(rows),
+        device=device,
+        micro_batch=numerics.micro_batch,
+        workers=workers,
+        troubles=troubles,
     )
 
 
-class _Costs:
-    """Of the cells that are to be computed.
-
-    Args:
-        missing: these cells.
-        recorded: what cells took before, by name.
-    """
-
-    def __init__(self, missing: Sequence[Cell], recorded: Mapping[str, Taken]) -> None:
-        self.passes, self.space = passes_by_cell(missing), space_by_cell(missing)
-        self.recorded = recorded
-        self.paces: dict[str, Pace] = {}
-
-    def row(self, mine: Sequence[Cell], missing: Sequence[Cell], libraries: float) -> PlanRow:
-        """Of one metric and scenario: its cells, those of them that are missing."""
-        seconds = [self._seconds(cell) for cell in missing]
-        passes = sum((self.passes[cell.name] for cell in missing), Passes())
-        space = sum((self.space[cell.name] for cell in missing), Space())
-        held = [taken.mebibytes for cell in mine if (taken := self.recorded.get(cell.name)) is not None]
-        known = [mebibytes for mebibytes in held if mebibytes is not None]
-        pace = self.paces.get(mine[0].metric)
-        if not known and pace is not None and pace.mebibytes is not None:
-            known = [libraries + pace.mebibytes]
-        return PlanRow(
-            metric=mine[0].metric,
-            scenario=mine[0].scenario,
-            cells=len(mine),
-            stored=len(mine) - len(missing),
-            computed=len(missing),
-            recorded=sum(cell.name in self.recorded for cell in missing),
-            forwards=passes.forwards,
-            backwards=passes.backwards,
-            seconds=_all_known(seconds, sum),
-            memory_mebibytes=max(known, default=None),
-            images_mebibytes=space.images,
-            records_mebibytes=space.records,
-            longest_seconds=_all_known(seconds, max),
-        )
-
-    def _seconds(self, cell: Cell) -> float | None:
-        taken, pace, passes = self.recorded.get(cell.name), self.paces.get(cell.metric), self.passes[cell.name]
-        if taken is not None:
-            return taken.seconds
-        return None if pace is None else pace.seconds(passes.forwards, passes.backwards)
+def _costs(passes: Passes, space: Space, taken: Taken | None, pace: Pace | None) -> dict[str, Any]:
+    """Fields of a cell that is to be computed."""
+    estimated = None if pace is None else pace.seconds(passes.forwards, passes.backwards)
+    return {
+        "recorded": taken is not None,
+        "forwards": passes.forwards,
+        "backwards": passes.backwards,
+        "seconds": estimated if taken is None else taken.seconds,
+        "images_mebibytes": space.images,
+        "records_mebibytes": space.records,
+    }
 
 
-def _is_stored(cell: Cell, runner: LocalRunner, troubles: dict[str, str]) -> bool:
+def _state(cell: Cell, runner: LocalRunner, troubles: dict[str, str]) -> str:
     try:
-        fitted_entry(runner, cell, runner.pair(cell))
+        pair = runner.pair(cell)
+        has_references = runner.clean(cell).view.has_references
+        check_applicable(cell, pair, runner.attacked(cell, pair), has_references=has_references)
+        fitted_entry(runner, cell, pair)
+    except CapabilityError:
+        return NOT_APPLICABLE
     except (MissingCellError, StoreError):
-        return False
+        return MISSING
     except Exception as error:  # a metric's own may be anything
         troubles.setdefault(cell.metric, _said(error))
-        return False
-    return True
+        return MISSING
+    return STORED
 
 
 def _said(error: Exception) -> str:

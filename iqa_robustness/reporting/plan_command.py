@@ -104,6 +104,8 @@ def _footer(found: Forecast) -> list[str]:
         f"memory: of one process, {what}, with a micro-batch of {found.micro_batch}; as in records of the store, else "
         "at least so much, as measured in passes of the metric alone"
     )
+    if total.not_applicable:
+        lines.append(f"not applicable: {total.not_applicable} cells, which say nothing about their metric")
     lines.append(
         f"store: {total.images_mebibytes:,.0f} MiB of adversarial images, {total.records_mebibytes:,.0f} MiB of records"
     )

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from iqa_robustness.bench import forecast as forecast_module
 from iqa_robustness.bench.cell import Cell
 from iqa_robustness.bench.devices import Numerics
 from iqa_robustness.bench.estimate import passes_of
-from iqa_robustness.bench.forecast import Forecast, PlanRow, forecast
+from iqa_robustness.bench.forecast import Forecast, PlannedCell, PlanRow, forecast
 from iqa_robustness.bench.pace import Pace
 from iqa_robustness.bench.runners.local import LocalRunner
 from iqa_robustness.errors import WeightsError
@@ -23,21 +24,9 @@ from iqa_robustness.store import Key, Store
 PLANTED = "iqa_robustness.metrics.planted:Vulnerable"
 NUMERICS = Numerics(device="cpu", micro_batch=4)
 PACE = Pace(forward=0.01, backward=0.02, mebibytes=100.0)
-ROW = PlanRow(
-    metric="m",
-    scenario="clean",
-    cells=4,
-    stored=1,
-    computed=3,
-    recorded=0,
-    forwards=30,
-    backwards=0,
-    seconds=3600.0,
-    memory_mebibytes=500.0,
-    images_mebibytes=1.0,
-    records_mebibytes=2.0,
-    longest_seconds=2400.0,
-)
+DONE = PlannedCell(name="clean:m/none", metric="m", scenario="clean", state="stored")
+LONG = replace(DONE, name="clean:m/flip", state="to compute", forwards=10, seconds=2400.0, records_mebibytes=2.0)
+SHORT = replace(LONG, name="clean:m/jpeg", forwards=20, seconds=1200.0, images_mebibytes=1.0, recorded=True)
 
 
 @pytest.fixture
@@ -150,30 +139,73 @@ def test_a_metric_that_cannot_be_made_is_named_and_the_others_are_planned(
     assert found.rows[0].seconds is None
 
 
-def planned(*rows: PlanRow, workers: int = 1) -> Forecast:
-    return Forecast(rows=rows, device="cuda", micro_batch=4, workers=workers, troubles={})
+def test_cells_that_say_nothing_are_neither_stored_nor_computed(
+    tmp_path: Path, make_cell: Callable[..., Cell], paced: list[str]
+) -> None:
+    # Images that are their own references: nothing scores better than each of them.
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(2):
+        Image.new("RGB", (64, 48), (90 * number, 80, 70)).save(pictures / f"{number}.png")
+    (pictures / "mos.csv").write_text("file,mos\n0.png,1\n1.png,2\n", encoding="utf-8")
+    sizes = {"dataset": f"folder:{pictures}", "images": 2, "size": (48, 64)}
+    useless, useful = (
+        make_cell(metric="ssim", defense="none", attack="square", goal=goal, **sizes) for goal in ("raise", "lower")
+    )
+    found = forecast([useless, useful], reader(Store(tmp_path / "store")), measure=True)
+    assert [cell.state for cell in found.cells] == ["not applicable", "to compute"]
+    (row,) = found.rows
+    assert (row.cells, row.computed, row.not_applicable) == (2, 1, 1)
+    assert found.cells[0].seconds == found.cells[0].forwards == 0
+    assert row.forwards == found.cells[1].forwards
+    assert (found.troubles, paced) == ({}, ["ssim"])
 
 
-def test_totals_add_up_and_memory_is_that_of_the_largest() -> None:
-    other = replace(ROW, metric="n", seconds=1800.0, memory_mebibytes=800.0, longest_seconds=60.0)
-    idle = replace(ROW, metric="o", computed=0, seconds=0.0, memory_mebibytes=None, longest_seconds=0.0)
-    found = planned(ROW, other, idle)
-    assert (found.total.cells, found.total.computed, found.total.store_mebibytes) == (12, 6, 9.0)
-    assert (found.total.memory_mebibytes, found.device_hours) == (800, 1.5)
-    assert found.elapsed_seconds == 5400
-    unknown = planned(ROW, replace(other, seconds=None))
-    assert (unknown.total.seconds, unknown.device_hours, unknown.elapsed_seconds) == (None, None, None)
+def planned(*cells: PlannedCell, memory: float | None = 500.0, workers: int = 1) -> Forecast:
+    """A row for each metric; they need as much memory, twice as much, and so on."""
+    metrics = sorted({cell.metric for cell in cells})
+    rows = [
+        PlanRow.of(
+            [cell for cell in cells if cell.metric == metric],
+            None if memory is None else memory * number,
+            metric=metric,
+            scenario="clean",
+        )
+        for number, metric in enumerate(metrics, start=1)
+    ]
+    return Forecast(cells=cells, rows=tuple(rows), device="cuda", micro_batch=4, workers=workers, troubles={})
+
+
+def test_rows_and_totals_add_up_and_memory_is_that_of_the_largest_that_computes() -> None:
+    cells = (DONE, LONG, SHORT, replace(SHORT, metric="n"), replace(DONE, metric="o"))
+    found = planned(*cells)
+    first = found.rows[0]
+    assert (first.cells, first.stored, first.computed, first.recorded, first.forwards) == (3, 1, 2, 1, 30)
+    assert (first.seconds, first.longest_seconds, first.store_mebibytes) == (3600, 2400, 5.0)
+    total = found.total
+    assert (total.cells, total.stored, total.computed, total.not_applicable) == (5, 2, 3, 0)
+    assert (total.memory_mebibytes, total.store_mebibytes) == (1000, 8.0)
+    assert (found.device_hours, found.elapsed_seconds) == (pytest.approx(4800 / 3600), 4800)
+    assert planned(DONE).total.memory_mebibytes is None
+
+
+def test_one_unknown_makes_the_sum_unknown() -> None:
+    found = planned(LONG, replace(SHORT, seconds=None), memory=None)
+    assert (found.total.seconds, found.total.longest_seconds, found.total.memory_mebibytes) == (None, None, None)
+    assert (found.device_hours, found.elapsed_seconds) == (None, None)
 
 
 def test_many_workers_wait_for_the_longest_cell() -> None:
-    assert planned(ROW, workers=1).elapsed_seconds == 3600
-    assert planned(ROW, workers=50).elapsed_seconds == 2400
+    assert planned(LONG, SHORT).elapsed_seconds == 3600
+    assert planned(LONG, SHORT, workers=50).elapsed_seconds == 2400
 
 
 def test_the_document_is_json_with_units_in_its_names() -> None:
-    document = json.loads(json.dumps(planned(ROW, workers=3).document))
-    assert {"schema", "device", "micro_batch", "workers", "rows", "totals", "troubles"} == {*document}
+    found = planned(DONE, LONG, SHORT, workers=3)
+    document = json.loads(json.dumps(found.document))
+    assert {"schema", "device", "micro_batch", "workers", "cells", "rows", "totals", "troubles"} == {*document}
     (row,) = document["rows"]
     assert {*row} - {"metric", "scenario"} == {*document["totals"]} - {"device_hours", "elapsed_seconds"}
-    assert (row["store_mebibytes"], document["totals"]["device_hours"]) == (3.0, 1.0)
+    assert (row["store_mebibytes"], document["totals"]["device_hours"]) == (5.0, 1.0)
+    assert [cell["state"] for cell in document["cells"]] == ["stored", "to compute", "to compute"]
     assert (document["device"], document["workers"]) == ("cuda", 3)

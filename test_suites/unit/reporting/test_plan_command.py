@@ -11,7 +11,7 @@ import pytest
 
 from iqa_robustness.bench.cell import Cell
 from iqa_robustness.bench.devices import Numerics
-from iqa_robustness.bench.forecast import Forecast, PlanRow
+from iqa_robustness.bench.forecast import Forecast, PlannedCell, PlanRow
 from iqa_robustness.bench.profiles import profile
 from iqa_robustness.bench.runners.local import LocalRunner
 from iqa_robustness.cli import main
@@ -95,41 +95,51 @@ def test_the_table_ends_with_what_it_adds_up_to(tmp_path: Path, capsys: pytest.C
     assert main([*given, "--workers", "0", "--iqa-store", str(tmp_path)]) == ExitCode.CONFIGURATION
 
 
-ROW = PlanRow(
+DONE = PlannedCell(name="d", metric="m", scenario="clean", state="stored")
+MISSING = PlannedCell(
+    name="c",
     metric="m",
     scenario="clean",
-    cells=1200,
-    stored=200,
-    computed=1000,
-    recorded=400,
-    forwards=3_000_000,
-    backwards=0,
-    seconds=90_000.0,
-    memory_mebibytes=2345.6,
-    images_mebibytes=1500.0,
-    records_mebibytes=40.0,
-    longest_seconds=600.0,
+    state="to compute",
+    forwards=3_000,
+    seconds=90.0,
+    images_mebibytes=1.5,
+    records_mebibytes=0.04,
 )
-PLAN = Forecast(rows=(ROW,), device="cuda", micro_batch=8, workers=4, troubles={"x": "WeightsError: gone"})
+
+
+def a_plan(recorded: int, *, device: str = "cuda", workers: int = 4, **changes: Any) -> Forecast:
+    """1,000 cells to compute, so many of them as recorded; 200 stored, 7 not applicable."""
+    cells = [replace(MISSING, recorded=number < recorded, **changes) for number in range(1000)]
+    cells += [DONE] * 200 + [replace(DONE, state="not applicable")] * 7
+    row = PlanRow.of(cells, 2345.6, metric="m", scenario="clean")
+    return Forecast(
+        cells=tuple(cells),
+        rows=(row,),
+        device=device,
+        micro_batch=8,
+        workers=workers,
+        troubles={"x": "WeightsError: gone"},
+    )
 
 
 def test_the_footer_says_hours_sources_and_what_cannot_be_used() -> None:
-    heads, line, whole, _, *footer = described(PLAN).splitlines()
+    heads, line, whole, _, *footer = described(a_plan(400)).splitlines()
     assert heads.split("  ")[-2:] == ["memory, MiB", "store, MiB"]
-    assert line.split()[2:] == ["1,200", "200", "1,000", "3,000,000", "0", "25.0", "h", "2,346", "1,540"]
+    assert line.split()[2:] == ["1,207", "200", "1,000", "3,000,000", "0", "25.0", "h", "2,346", "1,540"]
     assert whole.split()[1:] == line.split()[2:]
     assert footer[0] == "25 GPU-hours on cuda; at best 6.2 h with 4 workers"
     assert footer[1] == "time: 400 of 1000 cells as in records of the store"
     assert footer[2].startswith("time: 600 of 1000 cells by passes")
     assert footer[3].startswith("memory: of one process, of the GPU, beside its context, with a micro-batch of 8;")
-    assert footer[4] == "store: 1,500 MiB of adversarial images, 40 MiB of records"
-    assert footer[5:] == ["x cannot be used here: WeightsError: gone"]
+    assert footer[4] == "not applicable: 7 cells, which say nothing about their metric"
+    assert footer[5] == "store: 1,500 MiB of adversarial images, 40 MiB of records"
+    assert footer[6:] == ["x cannot be used here: WeightsError: gone"]
 
 
 def test_the_footer_names_only_sources_that_there_are() -> None:
-    all_recorded = described(replace(PLAN, rows=(replace(ROW, recorded=1000),)))
-    assert "by passes" not in all_recorded
-    none = described(replace(PLAN, device="cpu", workers=1, rows=(replace(ROW, recorded=0, seconds=3600.0),)))
+    assert "by passes" not in described(a_plan(1000))
+    none = described(a_plan(0, device="cpu", workers=1, seconds=3.6))
     assert "1.00 processor-hours on cpu; at best 60 min with one worker" in none
     assert "as in records of the store\n" not in none.replace("as in records of the store, else", "")
     assert "of the machine" in none
