@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +12,8 @@ from pathlib import Path
 import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+
+from iqa_robustness.errors import StoreError, Where
 
 # A killed training loses at most this much.
 SECONDS_BETWEEN = 15.0
@@ -41,18 +44,31 @@ class Checkpoint:
             return None
 
     def offer(self, step: int, state: Callable[[], Mapping[str, Tensor]]) -> None:
-        """Write the state after `step` steps, unless the last one is recent."""
+        """Write the state after `step` steps, unless the last one is recent.
+
+        Raises:
+            StoreError: disk full, no permission. The state that was written before stands.
+        """
         if time.monotonic() - self._saved < SECONDS_BETWEEN:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self.path.with_name(f"{self.path.name}.{os.getpid()}")
         content = safetensors.torch.save(
             {name: tensor.detach().cpu().contiguous() for name, tensor in state().items()},
             metadata={"step": str(step), "training": self.training},
         )
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(self.path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with unfinished.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(self.path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+            raise StoreError(
+                f"the state of an unfinished training cannot be written: {error}",
+                where=Where(file=str(self.path)),
+                fix="check free disk space and permissions, and run again: it goes on from the last state written",
+            ) from error
         self._saved = time.monotonic()

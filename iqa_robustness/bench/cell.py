@@ -7,6 +7,7 @@ from typing import Any
 
 BLACK_BOX = "square"
 """The attack of the black-box part of adaptive cells."""
+_NAMES = ("metric", "defense", "attack", "strength", "source", "scenario", "goal", "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +82,11 @@ class Cell:
     def knows_defense(self) -> bool:
         """Whether its attack looks at a defended metric: the pair itself, or the defended source of a transfer."""
         return self.scenario == "adaptive" or (bool(self.source) and self.attacked[1] != "none")
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What of it sets how long it takes, as JSON values: everything but its names and its seed."""
+        return {name: value for name, value in self.document.items() if name not in _NAMES}
 
     @property
     def document(self) -> dict[str, Any]:

@@ -4,13 +4,47 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from iqa_robustness.bench.cell import Cell
 from iqa_robustness.store import Store
 
 # Of a run that has nothing to go by: estimates are compared with each other only.
 _SECONDS_A_FORWARD = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What a cell took where it was computed.
+
+    seconds: of one process; an attack that it shares with other cells counts where it was computed.
+    mebibytes: the most that its process had held until then, of the GPU, or on a CPU of the machine; None where that
+        was not noted.
+    """
+
+    seconds: float
+    mebibytes: float | None
+
+
+def recorded_costs(store: Store, cells: Iterable[Cell], *, device: str) -> dict[str, Taken]:
+    """By the cell's name, of its newest record with the same sizes on a device of this type.
+
+    The record may be of another version of the metric, or of another seed: that changes little of what a cell takes.
+    """
+    sizes = {cell.name: cell.sizes for cell in cells}
+    memory = "resident_mebibytes" if device == "cpu" else "mebibytes"
+    newest: dict[str, tuple[str, Taken]] = {}
+    for facts in _volatile(store):
+        name = facts.get("cell")
+        if name not in sizes or facts.get("sizes") != sizes[name] or facts.get("device") != device:
+            continue
+        created, seconds, held = str(facts.get("created", "")), facts.get("seconds"), facts.get(memory)
+        if isinstance(seconds, (int, float)) and (name not in newest or newest[name][0] <= created):
+            mebibytes = float(held) if isinstance(held, (int, float)) else None
+            newest[name] = (created, Taken(seconds=float(seconds), mebibytes=mebibytes))
+    return {name: taken for name, (_, taken) in newest.items()}
 
 
 def recorded_seconds(store: Store) -> dict[str, float]:

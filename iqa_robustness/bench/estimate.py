@@ -76,13 +76,18 @@ def passes_of(cells: Sequence[Cell]) -> Passes:
     return total
 
 
-def weights_of(cells: Iterable[Cell]) -> dict[str, int]:
-    """What each cell costs, in forwards, by its name; the first of a group bears the attack that all of it share."""
+def passes_by_cell(cells: Iterable[Cell]) -> dict[str, Passes]:
+    """What each cell costs, by its name; the first of a group bears the attack that all of it share."""
     return {
-        cell.name: (passes_of([cell]) if first else _own_passes(cell)).weight
+        cell.name: passes_of([cell]) if first else _own_passes(cell)
         for members in grouped(cells).values()
         for first, cell in zip([True, *([False] * (len(members) - 1))], members, strict=True)
     }
+
+
+def weights_of(cells: Iterable[Cell]) -> dict[str, int]:
+    """The same in forwards."""
+    return {name: passes.weight for name, passes in passes_by_cell(cells).items()}
 
 
 @cache

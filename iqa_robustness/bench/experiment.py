@@ -40,8 +40,13 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--iqa-seed", type=int, default=0)
 
 
-def experiment_of(options: argparse.Namespace, *, device: str = "") -> Experiment:
-    """The runner that the options describe, on another device if one is given. Raises ConfigurationError."""
+def experiment_of(options: argparse.Namespace, *, device: str = "", computes: bool = True) -> Experiment:
+    """The runner that the options describe, on another device if one is given; one that only reads unless `computes`.
+
+    Raises:
+        ConfigurationError: an option makes no sense here.
+    """
+    from_store = options.iqa_from_store or not computes
     if options.iqa_images is not None and options.iqa_images < 1:
         raise ConfigurationError(f"--iqa-images must be at least 1, got {options.iqa_images}")
     chosen = profile(options.iqa_profile)
@@ -52,9 +57,9 @@ def experiment_of(options: argparse.Namespace, *, device: str = "") -> Experimen
         profile=chosen,
         sizes=Sizes(dataset=options.iqa_dataset, images=options.iqa_images, seed=options.iqa_seed),
         runner=LocalRunner(
-            Store(options.iqa_store, read_only=options.iqa_from_store, base=options.iqa_store_base),
+            Store(options.iqa_store, read_only=from_store, base=options.iqa_store_base),
             numerics,
-            from_store=options.iqa_from_store,
+            from_store=from_store,
             progress=_Lines(),
             strengths=StrengthTable.published() if chosen.strengths == "published" else StrengthTable(),
         ),

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import torch
 
+from iqa_robustness.bench.resident import peak_mebibytes
 from iqa_robustness.store import Key, Store
 
 _FILE = "micro_batch.json"
@@ -49,10 +50,15 @@ def release_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def reserved_mebibytes(device: str) -> dict[str, float]:
-    """`mebibytes` that this process holds of a GPU, the most that its cells have needed so far; nothing on a CPU."""
+def held_mebibytes(device: str) -> dict[str, float]:
+    """The most that the cells of this process have needed so far.
+
+    `mebibytes` that it holds of a GPU; on a CPU `resident_mebibytes` of the machine's memory, libraries and all,
+    nothing where the system does not tell.
+    """
     if torch.device(device).type != "cuda":
-        return {}
+        peak = peak_mebibytes()
+        return {} if peak is None else {"resident_mebibytes": round(peak, 1)}
     return {"mebibytes": round(torch.cuda.memory_reserved(device) / _MEBIBYTE, 1)}
 
 

@@ -20,6 +20,7 @@ from iqa_robustness.measures import Interval, mean_interval, srocc, statistic_in
 from iqa_robustness.measures.disparity import shifts
 from iqa_robustness.measures.intervals import LEVEL
 from iqa_robustness.store import SCHEMA_VERSION, Record, Store
+from iqa_robustness.store.store import existing
 
 SUFFIX = ".parquet"
 _META, _CELL, _KIND = b"iqa_robustness_baseline", "cell", "record.parquet"
@@ -41,19 +42,34 @@ class Baseline:
     records: Mapping[str, Record]
 
     @classmethod
-    def load(cls, url: str) -> Baseline:
+    def load(cls, url: str, *, below: str | None = None) -> Baseline:
         """From a file that `store export-baseline` wrote, or all records of a store.
+
+        Args:
+            url: of either.
+            below: a store that the first one is an overlay of. It gives the cells that the overlay lacks, but none of
+                a metric that the overlay knows in another version alone.
 
         Raises:
             BaselineError: there is nothing, or it cannot be read.
+            ConfigurationError: there is no store below.
         """
         if url.endswith(SUFFIX):
+            if below is not None:
+                raise BaselineError(f"an exported file has no store below it: {url}", fix="name the overlay itself")
             return cls(url=url, records=_read(url))
-        found: dict[str, Record] = {}
-        for record in stored_records(Store(url, read_only=True)):
-            key = logical_key(record.meta["cell"])
-            if key not in found or _created(found[key]) <= _created(record):
-                found[key] = record
+        found = _newest(stored_records(Store(url, read_only=True)))
+        if below is not None:
+            versions: dict[str, list[Any]] = {}
+            for record in found.values():
+                for metric, version in _versions(record):
+                    versions.setdefault(metric, []).append(version)
+            same = (
+                record
+                for record in stored_records(existing(below))
+                if all(version in versions.get(metric, [version]) for metric, version in _versions(record))
+            )
+            found = _newest(same) | found
         if not found:
             raise BaselineError(
                 f"the baseline {url!r} holds no record", fix="name a store, or an exported .parquet file"
@@ -168,6 +184,25 @@ def stored_records(store: Store) -> Iterator[Record]:
         entry = store.find(digest)
         if entry is not None:
             yield Record.from_files({_KIND: entry.read(_KIND)}, volatile=entry.volatile)
+
+
+def _newest(records: Iterable[Record]) -> dict[str, Record]:
+    """By `logical_key`, the newest of each cell."""
+    found: dict[str, Record] = {}
+    for record in records:
+        key = logical_key(record.meta["cell"])
+        if key not in found or _created(found[key]) <= _created(record):
+            found[key] = record
+    return found
+
+
+def _versions(record: Record) -> list[tuple[str, Any]]:
+    """The metrics of a record, the attacked one of a transfer included: name, and what identifies it in the key."""
+    cell, source = record.meta["cell"], str(record.meta["cell"].get("source", ""))
+    found = [(cell["metric"], _at(record.meta, ("key_document", "target", "metric")))]
+    if source:
+        found.append((source.rpartition("/")[0], _at(record.meta, ("key_document", "source", "metric"))))
+    return found
 
 
 def _rows(before: Record, after: Record) -> np.ndarray:

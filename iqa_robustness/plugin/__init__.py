@@ -17,6 +17,7 @@ from iqa_robustness.plugin.fixtures import cell, gate, pair
 from iqa_robustness.plugin.options import MARKERS, pytest_addoption
 from iqa_robustness.plugin.outcomes import is_worker, pytest_runtest_makereport, send_collection
 from iqa_robustness.plugin.placement import is_concerned, pytest_xdist_auto_num_workers, pytest_xdist_setupnodes
+from iqa_robustness.plugin.plan_run import PLAN, PlanRun, is_asked
 from iqa_robustness.plugin.session import robustness_session
 from iqa_robustness.plugin.traps import refuse_traps
 
@@ -25,6 +26,7 @@ __all__ = [
     "gate",
     "pair",
     "pytest_addoption",
+    "pytest_cmdline_main",
     "pytest_collection_finish",
     "pytest_collection_modifyitems",
     "pytest_configure",
@@ -38,11 +40,17 @@ __all__ = [
 ]
 
 
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Before the session, and after pytest-xdist has counted its workers: a plan tells other plugins to keep quiet."""
+    if is_asked(config):
+        config.pluginmanager.register(PlanRun(config), PLAN)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers; where reports arrive, listen to them."""
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
-    if not is_worker(config):
+    if not is_worker(config) and not config.pluginmanager.hasplugin(PLAN):
         from iqa_robustness.plugin.cluster_run import ClusterRun
         from iqa_robustness.plugin.doubts import Doubts
         from iqa_robustness.plugin.summary import Summary

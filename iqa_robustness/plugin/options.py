@@ -9,12 +9,17 @@ import pytest
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """One `--iqa-NAME VALUE` option; `flag` options take no value."""
+    """One `--iqa-NAME VALUE` option; `flag` options take no value.
+
+    forms: the only values there are; without one, the first. A value is written behind `=`: what stands behind a space
+        is a path to pytest.
+    """
 
     name: str
     help: str
     default: str = ""
     flag: bool = False
+    forms: tuple[str, ...] = ()
 
     @property
     def destination(self) -> str:
@@ -76,6 +81,11 @@ OPTIONS = (
     ),
     Option(name="cell-timeout", help="seconds after which a cell is stopped; 0 for no limit", default="3600"),
     Option(name="max-hours", help="hours after which no cell is begun any more; what the store lacks then is missing"),
+    Option(
+        name="plan",
+        help="run nothing: print what the selected cells are, what the store has of them, time, memory, space",
+        forms=("table", "json"),
+    ),
     Option(name="seed", help="seed of everything random", default="0"),
     Option(
         name="attachments", help="pictures in Allure and summary.html: none, worst, all (Allure alone)", default="worst"
@@ -107,6 +117,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         if option.flag:
             group.addoption(f"--iqa-{option.name}", dest=option.destination, action="store_true", help=hint)
             parser.addini(option.destination, hint, type="bool", default=False)
+        elif option.forms:
+            for form, spelled in zip(option.forms, ("", *(f"={form}" for form in option.forms[1:])), strict=True):
+                names = [f"--iqa-{option.name}{spelled}", *([] if spelled else [f"--iqa-{option.name}={form}"])]
+                group.addoption(*names, dest=option.destination, action="store_const", const=form, help=hint)
+            parser.addini(option.destination, hint, default="")
         else:
             group.addoption(f"--iqa-{option.name}", dest=option.destination, metavar="VALUE", help=hint)
             parser.addini(option.destination, hint, default="")

@@ -275,19 +275,20 @@ class RobustnessSession:
         """Computes cells; from here on torch is loaded."""
         if self.cluster is not None:
             return self._on(self.cluster)
+        return self.local_runner(from_store=options.flag(self.config, "from-store"))
+
+    def local_runner(self, *, from_store: bool) -> LocalRunner:
+        """A runner of this process; one that writes nothing with `from_store`."""
         from iqa_robustness.bench.devices import Numerics, prepared_device
         from iqa_robustness.bench.runners.local import LocalRunner
         from iqa_robustness.plugin.progress import TerminalProgress
 
         numerics = Numerics(device=prepared_device(self._value("device")), micro_batch=self.micro_batch)
-        from_store = options.flag(self.config, "from-store")
-        store = self.open_store(read_only=from_store)
-        progress = TerminalProgress(self.config)
         return LocalRunner(
-            store,
+            self.open_store(read_only=from_store),
             numerics,
             from_store=from_store,
-            progress=progress,
+            progress=TerminalProgress(self.config),
             ranges=self.ranges,
             strengths=self.strengths,
             deadline=self.deadline,

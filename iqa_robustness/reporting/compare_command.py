@@ -22,6 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("base", metavar="BASE", help="store of the earlier version's run, or a file exported from it")
     parser.add_argument("head", metavar="HEAD", help="store of the later version's run")
     parser.add_argument(
+        "--iqa-store-base",
+        metavar="URL",
+        help="a store below HEAD, only read: for cells that HEAD lacks and the same version of the metric has there",
+    )
+    parser.add_argument(
         "--on-base-images",
         action="store_true",
         help="score BASE's adversarial images with the metric that is installed now (HEAD); both must be stores",
@@ -32,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the comparison; exit code 1 where HEAD has lost a cell."""
-    base, head = Baseline.load(options.base), Baseline.load(options.head)
+    base, head = Baseline.load(options.base), Baseline.load(options.head, below=options.iqa_store_base)
     scores = _on_base(options, base, head) if options.on_base_images else {}
     found = compared(base, head, on_base=scores)
     if not found.pairings and not found.incomparable:
@@ -52,7 +57,7 @@ def _on_base(options: argparse.Namespace, base: Baseline, head: Baseline) -> dic
     """HEAD's scores of the images that fooled BASE, kept in HEAD's store; cells whose images are gone are left out."""
     if SUFFIX in (Path(options.base).suffix, Path(options.head).suffix):
         raise BaselineError("an exported file holds no images", fix="give both stores, or leave --on-base-images out")
-    images, results = Store(options.base, read_only=True), Store(options.head)
+    images, results = Store(options.base, read_only=True), Store(options.head, base=options.iqa_store_base)
     found: dict[str, np.ndarray] = {}
     for key, record in base.records.items():
         if key not in head.records or record.meta["cell"]["scenario"] not in ("nonadaptive", "certified"):

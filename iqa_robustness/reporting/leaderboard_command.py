@@ -21,12 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--iqa-store", metavar="URL", nargs="+", default=[_STORE], help=f"stores to take records from [{_STORE}]"
     )
+    parser.add_argument("--iqa-store-base", metavar="URL", help="a store below the first one, which is only read")
     parser.add_argument("--to", type=Path, metavar="DIR", help="where the site is written")
     parser.add_argument("--dataset", default="", metavar="NAME", help="as a page names it; default: of most records")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     bundle = commands.add_parser("bundle", help="records of a store in one file, to hand in")
     bundle.add_argument("--iqa-store", metavar="URL", dest="source", default=_STORE, help=f"the store [{_STORE}]")
+    bundle.add_argument("--iqa-store-base", metavar="URL", dest="base", help="a store below it, which is only read")
     bundle.add_argument("--to", type=Path, metavar="FILE", dest="file", default=Path("bundle.tar"))
     bundle.add_argument("--submitter", required=True, metavar="NAME", help="to stand beside the records")
     bundle.add_argument("--defense", default="", metavar="NAME", help="only this one, with the undefended metric")
@@ -36,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = commands.add_parser("add", help="verify a bundle and admit its records into a store")
     add.add_argument("bundle", type=Path, metavar="BUNDLE")
     add.add_argument("--iqa-store", metavar="URL", dest="target", default=_STORE, help=f"the store [{_STORE}]")
+    add.add_argument(
+        "--iqa-store-base", metavar="URL", dest="base", help="a store below it: what is there is not added again"
+    )
     add.add_argument("--dry-run", action="store_true", help="verify only")
     add.set_defaults(leaderboard_run=_add)
 
@@ -48,7 +53,9 @@ def run(options: argparse.Namespace) -> int:
 def _build(options: argparse.Namespace) -> int:
     if options.to is None:
         raise ConfigurationError("--to DIR is needed: where the site is written", fix="add --to site")
-    stores = [Store(url, read_only=True) for url in options.iqa_store]
+    first, *others = options.iqa_store
+    stores = [Store(first, read_only=True, base=options.iqa_store_base)]
+    stores += [Store(url, read_only=True) for url in others]
     board = board_of((record for store in stores for record in stored_records(store)), dataset=options.dataset)
     page = written_site(board, options.to)
     print(f"written: {page}, {len(board.contestants)} defenses, {len(board.records)} records on {board.dataset}")
@@ -58,7 +65,7 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _bundle(options: argparse.Namespace) -> int:
-    store = Store(options.source, read_only=True)
+    store = Store(options.source, read_only=True, base=options.base)
     data = bundle_bytes(store, submitter=options.submitter, defense=options.defense, metric=options.metric)
     options.file.parent.mkdir(parents=True, exist_ok=True)
     options.file.write_bytes(data)
@@ -71,6 +78,6 @@ def _add(options: argparse.Namespace) -> int:
     bundle = read_bundle(options.bundle)
     print(f"{options.bundle}: {len(bundle.submissions)} records of {bundle.submitter}, all as their hashes say")
     if not options.dry_run:
-        new, known = admitted(bundle, Store(options.target))
+        new, known = admitted(bundle, Store(options.target, base=options.base))
         print(f"admitted into {options.target}: {new}; there already: {known}")
     return 0

@@ -1,57 +1,39 @@
-"""What a run would compute: cells, what the store has of them, passes through the metrics, time and space."""
+"""`iqa-robustness plan`: what a run would compute, as a table and as JSON."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-
-import torch
 
 from iqa_robustness.axes import GOALS, SCENARIOS
 from iqa_robustness.bench.cell import Cell
-from iqa_robustness.bench.estimate import Passes, grouped, images_of, passes_of
 from iqa_robustness.bench.experiment import Experiment, add_run_arguments, experiment_of
+from iqa_robustness.bench.forecast import Forecast, PlanRow, forecast
 from iqa_robustness.bench.plan import BETWEEN, Selection, parsed_patterns, planned
-from iqa_robustness.bench.runners.local import LocalRunner
 from iqa_robustness.bench.shards import Shard
-from iqa_robustness.errors import IqaRobustnessError
-from iqa_robustness.metrics.base import Metric
+from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.reporting.columns import aligned
-from iqa_robustness.streams import Streams
 
 _AXES = ("metric", "defense", "attack", "strength", "scenario")
-# PNG files of photographs with an attack's noise, bytes a pixel (measured on the bundled set).
-_PNG_BYTES = 2.2
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlanRow:
-    """What one metric has in one scenario.
-
-    cells, stored, computed: planned, in the store already, to be computed.
-    forwards, backwards: images through the metric for the latter, estimated.
-    seconds: on one device of the kind that was measured; None where nothing was measured.
-    mebibytes: of adversarial images that the store gets.
-    """
-
-    metric: str
-    scenario: str
-    cells: int
-    stored: int
-    computed: int
-    forwards: int
-    backwards: int
-    seconds: float | None
-    mebibytes: float
+_HEADS = (
+    "metric",
+    "scenario",
+    "cells",
+    "stored",
+    "to compute",
+    "forwards",
+    "backwards",
+    "time",
+    "memory, MiB",
+    "store, MiB",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of `iqa-robustness plan`."""
     add_selection_arguments(parser)
     parser.add_argument("--no-measure", action="store_true", help="do not run the metrics to measure their speed")
+    parser.add_argument("--workers", type=int, metavar="N", default=1, help="processes that compute at once [1]")
     parser.add_argument("--json", action="store_true", help="machine-readable")
     add_run_arguments(parser)
 
@@ -64,13 +46,13 @@ def add_selection_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the plan; nothing is computed, but for a few passes of each metric that tell its speed."""
-    experiment = experiment_of(options)
-    rows = plan_rows(selected_cells(options, experiment), experiment.runner, measure=not options.no_measure)
-    if options.json:
-        print(json.dumps([asdict(row) for row in rows], indent=1))
-    else:
-        print(described(rows))
+    """Print the plan; nothing is computed, but for a few passes of each metric that tell its speed and memory."""
+    if options.workers < 1:
+        raise ConfigurationError(f"--workers must be at least 1, got {options.workers}")
+    experiment = experiment_of(options, computes=False)
+    cells = selected_cells(options, experiment)
+    found = forecast(cells, experiment.runner, measure=not options.no_measure, workers=options.workers)
+    print(as_json(found) if options.json else described(found))
     return 0
 
 
@@ -94,56 +76,40 @@ def selected_cells(options: argparse.Namespace, experiment: Experiment) -> list[
     return Shard.parsed(options.iqa_shard).of(cells) if options.iqa_shard else cells
 
 
-def plan_rows(cells: Sequence[Cell], runner: LocalRunner, *, measure: bool) -> list[PlanRow]:
-    """A row for each metric and scenario; cells whose metric cannot be made count as to be computed."""
-    known = {cell.name for cell in cells if _stored(cell, runner)}
-    speeds: dict[str, tuple[float, float] | None] = {}
-    found = []
-    for metric, scenario in sorted({(cell.metric, cell.scenario) for cell in cells}):
-        mine = [cell for cell in cells if (cell.metric, cell.scenario) == (metric, scenario)]
-        missing = [cell for cell in mine if cell.name not in known]
-        total, pixels = Passes(), 0
-        for members in grouped(missing).values():
-            total += passes_of(members)
-            pixels += sum(_pixels(cell) for cell in members[:1] if cell.attack)
-        if measure and metric not in speeds and missing:
-            speeds[metric] = _speed(missing[0], runner)
-        speed = speeds.get(metric) if missing else (0.0, 0.0)
-        found.append(
-            PlanRow(
-                metric=metric,
-                scenario=scenario,
-                cells=len(mine),
-                stored=len(mine) - len(missing),
-                computed=len(missing),
-                forwards=total.forwards,
-                backwards=total.backwards,
-                seconds=None if speed is None else speed[0] * total.forwards + speed[1] * total.backwards,
-                mebibytes=_PNG_BYTES * pixels / 2**20,
-            )
+def as_json(found: Forecast) -> str:
+    """The plan for machines."""
+    return json.dumps(found.document, indent=1)
+
+
+def described(found: Forecast) -> str:
+    """An aligned table, what it adds up to, and where the numbers come from."""
+    rows = (*found.rows, found.total)
+    return "\n".join([aligned([_HEADS, *map(_line, rows)], left=2), "", *_footer(found)])
+
+
+def _footer(found: Forecast) -> list[str]:
+    total = found.total
+    hours = f"{_spoken_hours(found.device_hours)} {'GPU' if found.device == 'cuda' else 'processor'}-hours"
+    lines = [f"{hours} on {found.device}; at best {spoken_time(found.elapsed_seconds)} with {_spoken(found.workers)}"]
+    estimated = total.computed - total.recorded
+    if total.recorded:
+        lines.append(f"time: {total.recorded} of {total.computed} cells as in records of the store")
+    if estimated and total.seconds is not None:
+        lines.append(
+            f"time: {estimated} of {total.computed} cells by passes, as measured here; without early stops, trainings "
+            "and purifiers' own work"
         )
-    return found
-
-
-def described(rows: Sequence[PlanRow]) -> str:
-    """An aligned table, and what it adds up to."""
-    heads = ("metric", "scenario", "cells", "stored", "to compute", "forwards", "backwards", "time", "images, MiB")
-    lines = [heads, *(_line(row) for row in rows)]
-    seconds = [row.seconds for row in rows]
-    whole = PlanRow(
-        metric="all",
-        scenario="",
-        cells=sum(row.cells for row in rows),
-        stored=sum(row.stored for row in rows),
-        computed=sum(row.computed for row in rows),
-        forwards=sum(row.forwards for row in rows),
-        backwards=sum(row.backwards for row in rows),
-        seconds=None if any(each is None for each in seconds) else sum(each or 0.0 for each in seconds),
-        mebibytes=sum(row.mebibytes for row in rows),
+    what = "of the GPU, beside its context" if found.device == "cuda" else "of the machine"
+    lines.append(
+        f"memory: of one process, {what}, with a micro-batch of {found.micro_batch}; as in records of the store, else "
+        "at least so much, as measured in passes of the metric alone"
     )
-    return aligned([*lines, _line(whole)], left=2) + (
-        "\n\nestimated: passes without early stops, trainings and purifiers' own work; time on one device"
+    if total.not_applicable:
+        lines.append(f"not applicable: {total.not_applicable} cells, which say nothing about their metric")
+    lines.append(
+        f"store: {total.images_mebibytes:,.0f} MiB of adversarial images, {total.records_mebibytes:,.0f} MiB of records"
     )
+    return lines + [f"{metric} cannot be used here: {why}" for metric, why in sorted(found.troubles.items())]
 
 
 def _line(row: PlanRow) -> tuple[str, ...]:
@@ -156,8 +122,17 @@ def _line(row: PlanRow) -> tuple[str, ...]:
         f"{row.forwards:,}",
         f"{row.backwards:,}",
         spoken_time(row.seconds),
-        f"{row.mebibytes:,.0f}",
+        "–" if row.memory_mebibytes is None else f"{row.memory_mebibytes:,.0f}",
+        f"{row.store_mebibytes:,.0f}",
     )
+
+
+def _spoken_hours(hours: float | None) -> str:
+    return "–" if hours is None else f"{hours:,.2f}" if hours < 10 else f"{hours:,.0f}"
+
+
+def _spoken(workers: int) -> str:
+    return "one worker" if workers == 1 else f"{workers} workers"
 
 
 def spoken_time(seconds: float | None) -> str:
@@ -167,45 +142,3 @@ def spoken_time(seconds: float | None) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
-
-
-def _stored(cell: Cell, runner: LocalRunner) -> bool:
-    try:
-        return runner.store.get(runner.key(cell, runner.pair(cell))) is not None
-    except IqaRobustnessError:
-        return False
-
-
-def _pixels(cell: Cell) -> int:
-    return images_of(cell) * cell.size[0] * cell.size[1]
-
-
-def _speed(cell: Cell, runner: LocalRunner) -> tuple[float, float] | None:
-    """Seconds an image of a forward and of a backward pass, the better of two; None where the metric cannot run."""
-    try:
-        subject = runner.pair(cell).subject
-        metric = subject.metric
-        size = runner.stages.numerics.micro_batch
-        device = runner.stages.numerics.device
-        images = torch.full((size, 3, *cell.size), 0.5, device=device)
-        streams = Streams("speed", [str(row) for row in range(size)], device=device)
-        forward = min(_seconds(metric, images, streams, device, gradient=False) for _ in range(2))
-        if not subject.probe.differentiable:
-            return forward / size, 0.0
-        both = min(_seconds(metric, images, streams, device, gradient=True) for _ in range(2))
-        return forward / size, max(both - forward, 0.0) / size
-    except (IqaRobustnessError, RuntimeError):
-        return None
-
-
-def _seconds(metric: Metric, images: torch.Tensor, streams: Streams, device: str, *, gradient: bool) -> float:
-    reference = images if metric.spec.full_reference else None
-    began = time.perf_counter()
-    with torch.set_grad_enabled(gradient):
-        leaf = images.detach().requires_grad_(gradient)
-        scores = metric.evaluate(leaf, streams=streams, reference=reference)
-        if gradient and scores.requires_grad:
-            torch.autograd.grad(scores.sum(), leaf, allow_unused=True)
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - began

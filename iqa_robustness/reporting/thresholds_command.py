@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     lint.set_defaults(thresholds_run=_lint)
     suggest = commands.add_parser("suggest", help="tighter bounds from a store, as a diff")
     suggest.add_argument("--iqa-store", metavar="URL", default=".iqa-store", help="folder or fsspec URL of the store")
+    suggest.add_argument("--iqa-store-base", metavar="URL", help="a store below it, which is only read")
     suggest.add_argument("--margin", type=float, default=0.1, help="share that a value may get worse by [0.1]")
     suggest.add_argument("--write", action="store_true", help="add the rules to the file")
     suggest.set_defaults(thresholds_run=_suggest)
@@ -79,7 +80,7 @@ def _suggest(options: argparse.Namespace) -> int:
     if not 0 <= options.margin < 1:
         raise ConfigurationError(f"--margin must lie in [0, 1), got {options.margin}", fix="0.1 is a tenth")
     thresholds = Thresholds.load(options.iqa_thresholds)
-    found = suggestions(thresholds, _records(options.iqa_store), margin=options.margin)
+    found = suggestions(thresholds, _records(options), margin=options.margin)
     if not found:
         print("nothing in the store passes by more than the margin: no suggestion")
         return 0
@@ -104,9 +105,9 @@ def _schema(options: argparse.Namespace) -> int:
     return 0
 
 
-def _records(url: str) -> Iterator[tuple[Axes, Record]]:
-    """Every record of a store that is about a real metric."""
-    for record in stored_records(Store(url, read_only=True)):
+def _records(options: argparse.Namespace) -> Iterator[tuple[Axes, Record]]:
+    """Every record of the store, its base included, that is about a real metric."""
+    for record in stored_records(Store(options.iqa_store, read_only=True, base=options.iqa_store_base)):
         cell = record.meta["cell"]
         if not is_planted(cell["metric"]):
             axes = ("metric", "defense", "attack", "strength", "scenario", "goal")

@@ -23,7 +23,7 @@ from iqa_robustness.bench.certificates import certificate_facts, corrected
 from iqa_robustness.bench.columns import Columns
 from iqa_robustness.bench.convergence import CONVERGENCE_IMAGES, convergence
 from iqa_robustness.bench.devices import Numerics
-from iqa_robustness.bench.memory import reserved_mebibytes
+from iqa_robustness.bench.memory import held_mebibytes
 from iqa_robustness.bench.pair import Pair, Subject
 from iqa_robustness.bench.proof import PROOF_IMAGES, prove
 from iqa_robustness.bench.runners.fitting import repaired_entry
@@ -292,9 +292,11 @@ class LocalRunner:
             record.files(),
             volatile={
                 "cell": cell.name,
+                "sizes": cell.sizes,
                 "seconds": round(time.time() - started, 3),
                 "cost": self.stages.cost(pair, clean, seed=cell.seed, scoring=scored_clean),
-                **reserved_mebibytes(self.stages.numerics.device),
+                **held_mebibytes(self.stages.numerics.device),
+                "device": self.stages.numerics.document["device"],
                 "host": socket.gethostname(),
                 "worker": os.environ.get("PYTEST_XDIST_WORKER", "main"),
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

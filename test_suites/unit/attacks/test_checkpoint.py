@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from iqa_robustness.attacks import checkpoint as module
 from iqa_robustness.attacks.checkpoint import Checkpoint
+from iqa_robustness.errors import ExitCode, StoreError
 
 
 @pytest.fixture
@@ -81,12 +83,25 @@ def test_a_state_that_cannot_be_written_whole_leaves_the_older_one(
     clock.now += module.SECONDS_BETWEEN
 
     def full(_: int) -> None:
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module.os, "fsync", full)
-    with pytest.raises(OSError, match="no space"):
-        one.offer(2, lambda: state(9.0))
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, "fsync", full)
+        with pytest.raises(StoreError, match=r"unfinished training cannot be written: .*No space left") as caught:
+            one.offer(2, lambda: state(9.0))
+    assert caught.value.exit_code == ExitCode.INFRASTRUCTURE
+    assert (caught.value.where.file, "free disk space" in caught.value.fix) == (str(one.path), True)
     assert one.load()[0] == 1
+    assert [path.name for path in one.path.parent.iterdir()] == ["c.safetensors"]
+    one.offer(3, state)
+    assert one.load()[0] == 3, "the next one is tried again"
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, clock: SimpleNamespace) -> None:
+    (tmp_path / "deep").write_text("a file")
+    with pytest.raises(StoreError, match="cannot be written") as caught:
+        started(tmp_path).offer(1, state)
+    assert "deep" in caught.value.where.file
 
 
 def test_another_trainings_state_is_not_taken_up(tmp_path: Path, clock: SimpleNamespace) -> None:

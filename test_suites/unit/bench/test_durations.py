@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from iqa_robustness.bench.durations import expected_seconds, recorded_mebibytes, recorded_seconds
+from iqa_robustness.bench.cell import Cell
+from iqa_robustness.bench.durations import (
+    Taken,
+    expected_seconds,
+    recorded_costs,
+    recorded_mebibytes,
+    recorded_seconds,
+)
 from iqa_robustness.store import Key, Store
 
 
@@ -55,6 +64,38 @@ def test_the_largest_process_decides_about_memory(tmp_path: Path) -> None:
     put(store, 2, mebibytes=1200)
     put(store, 3, mebibytes="much")
     assert recorded_mebibytes(store) == 1200
+
+
+def test_a_cell_takes_what_one_of_its_sizes_took_on_such_a_device(
+    tmp_path: Path, make_cell: Callable[..., Cell]
+) -> None:
+    store, cell = Store(tmp_path), make_cell()
+    same = {"cell": cell.name, "sizes": cell.sizes, "device": "cuda"}
+    put(store, 1, **same, created="2026-01-01", seconds=5.0, mebibytes=900.0)
+    put(store, 2, **same, created="2026-01-02", seconds=7, mebibytes=800.0)
+    put(store, 3, **{**same, "sizes": replace(cell, images=2).sizes}, created="2026-01-03", seconds=0.1)
+    put(store, 4, **{**same, "device": "cpu"}, created="2026-01-04", seconds=600.0, resident_mebibytes=700.0)
+    put(store, 5, cell=cell.name, created="2026-01-05", seconds=1.0)  # of an earlier version
+    put(store, 6, **same, created="2026-01-06", seconds="long")
+    cells = [replace(cell, seed=3), make_cell(defense="none")]
+    assert recorded_costs(store, cells, device="cuda") == {cell.name: Taken(seconds=7.0, mebibytes=800.0)}
+    assert recorded_costs(store, cells, device="cpu") == {cell.name: Taken(seconds=600.0, mebibytes=700.0)}
+    assert recorded_costs(store, [], device="cuda") == {}
+
+
+def test_sizes_are_all_that_is_no_name(make_cell: Callable[..., Cell]) -> None:
+    cell = make_cell()
+    assert cell.sizes == replace(cell, metric="m", defense="d", attack="a", strength="s", scenario="x", seed=9).sizes
+    assert json.loads(json.dumps(cell.sizes)) == cell.sizes
+    for change in (
+        {"images": 1},
+        {"queries": 1},
+        {"n": 1},
+        {"size": (8, 8)},
+        {"doublings": 1},
+        {"scoring": "worst-of-2"},
+    ):
+        assert cell.sizes != replace(cell, **change).sizes  # type: ignore[arg-type]
 
 
 def test_cells_without_a_duration_go_at_the_pace_of_the_others() -> None:

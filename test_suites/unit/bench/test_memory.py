@@ -9,11 +9,11 @@ import torch
 
 from iqa_robustness.bench.memory import (
     fitting_micro_batch,
+    held_mebibytes,
     is_out_of_memory,
     is_sticky,
     release_memory,
     remember_micro_batch,
-    reserved_mebibytes,
 )
 from iqa_robustness.errors import DeviceMemoryError, IqaRobustnessError
 from iqa_robustness.store import Key, Store
@@ -83,6 +83,9 @@ def test_what_sufficed_is_found_again_under_the_whole_key_alone(tmp_path: Path) 
     assert store.get(key) is None, "the note is not the cell"
 
 
-def test_on_a_cpu_nothing_is_released_or_measured() -> None:
+def test_on_a_cpu_the_machine_s_memory_is_noted_where_it_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     release_memory()
-    assert reserved_mebibytes("cpu") == {}
+    monkeypatch.setattr("iqa_robustness.bench.memory.peak_mebibytes", lambda: 661.94)
+    assert held_mebibytes("cpu") == {"resident_mebibytes": 661.9}
+    monkeypatch.setattr("iqa_robustness.bench.memory.peak_mebibytes", lambda: None)
+    assert held_mebibytes("cpu") == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch._dynamo  # noqa: F401
 
 import iqa_robustness.attacks.facpa
 import iqa_robustness.attacks.uap  # noqa: F401
+from iqa_robustness.attacks import checkpoint
 from iqa_robustness.datasets import leaves
 from iqa_robustness.errors import ExitCode
 
@@ -62,6 +64,19 @@ def test_a_robust_metric_passes_and_nothing_is_trained_twice(gated: Any, monkeyp
         result.stdout.fnmatch_lines(["0 computed in this run, 1 taken from the store"])
     assert gated.records() == before
     assert gated.entries() == entries
+
+
+def test_a_full_disk_while_a_training_is_saved_is_infrastructure(gated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "SECONDS_BETWEEN", 0.0)
+        patch.setattr(checkpoint.os, "fsync", full)
+        result = gated.run("--iqa-attack=uap", *MEDIUM)
+    assert result.ret == ExitCode.INFRASTRUCTURE
+    result.stdout.fnmatch_lines(["StoreError: *unfinished training cannot be written: *No space left*", "*run again*"])
+    assert trained(gated.path) == []
 
 
 def test_judging_from_the_store_trains_nothing(gated: Any) -> None:

@@ -13,7 +13,7 @@ from iqa_robustness.reporting.commands import reproduce_command
 NODE = "test_gate.py::test_gate[compact/none/ifgsm/strong]"
 # They change where results are kept, how they are shown and which part of them is computed; none of a cell's numbers.
 WITHOUT_EFFECT = {"store", "from-store", "reports", "shard", "attachments", "attachments-megabytes"}
-WITHOUT_EFFECT |= {"scenario", "licence-policy", "store-base", "max-hours"}
+WITHOUT_EFFECT |= {"scenario", "licence-policy", "store-base", "max-hours", "plan"}
 # Nor does it matter where it is computed: a cell that failed is looked at here.
 WITHOUT_EFFECT |= {"runner", "ray-address", "ray-share"}
 

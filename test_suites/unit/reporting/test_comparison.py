@@ -145,6 +145,30 @@ def test_compare_exits_with_1_where_head_has_lost(
     assert "3 won" in capsys.readouterr().out
 
 
+def test_an_overlay_is_compared_with_what_its_base_has_of_the_same_version(
+    stores: tuple[str, str], run: MakeRun, make_cell: MakeCell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, overlay = stores[0], tmp_path / "overlay"
+    # Nothing has changed for what the overlay does not know: it is as in the base.
+    Store(overlay).put(Key({"a": 1}), run(make_cell(metric="lite0")).files())
+    assert main(["compare", base, str(overlay)]) == ExitCode.CONFIGURATION
+    capsys.readouterr()
+    assert main(["compare", base, str(overlay), "--iqa-store-base", base]) == 0
+    assert "0 won, 0 lost, 3 undecided" in capsys.readouterr().out
+    # Its own record goes before the base's, and another version's cells are not taken for this one's.
+    record = run(make_cell(strength="weak"), worse=9.0)
+    record.meta["key_document"] = {"target": {"metric": {"version": "2"}}}
+    Store(overlay).put(Key({"a": 2}), record.files())
+    assert main(["compare", base, str(overlay), "--iqa-store-base", base]) == ExitCode.FAIL
+    out = capsys.readouterr().out
+    assert "0 won, 1 lost, 0 undecided" in out
+    assert "2 in BASE only" in out
+    exported = str(tmp_path / "head.parquet")
+    assert main(["store", "export-baseline", "--iqa-store", base, "--to", exported]) == 0
+    assert main(["compare", base, exported, "--iqa-store-base", base]) == ExitCode.CONFIGURATION
+    assert "no store below it" in capsys.readouterr().err
+
+
 def test_an_exported_file_stands_for_its_store(
     stores: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -39,12 +39,34 @@ def test_a_submission_travels_from_one_store_to_anothers_page(
     assert "jpeg" in page
 
 
+def test_a_base_gives_its_records_and_stays_as_it_is(
+    source: str, league: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overlay = Store(tmp_path / "overlay")
+    for record in league({"median-blur": 15}):
+        overlay.put(Key(record.meta["key_document"]), record.files())
+    before = sorted(Path(source).rglob("*"))
+    both, site, bundle = ["--iqa-store", overlay.url, "--iqa-store-base", source], tmp_path / "site", tmp_path / "b.tar"
+    assert main(["leaderboard", *both, "--to", str(site)]) == 0
+    assert "4 defenses, 16 records" in capsys.readouterr().out
+    assert main(["leaderboard", "bundle", *both, "--submitter", "Ana", "--to", str(bundle)]) == 0
+    assert "16 records" in capsys.readouterr().out
+    # What either store has is there already.
+    assert main(["leaderboard", "add", str(bundle), *both]) == 0
+    assert ": 0; there already: 16" in capsys.readouterr().out
+    fresh = ["--iqa-store", str(tmp_path / "fresh"), "--iqa-store-base", source]
+    assert main(["leaderboard", "add", str(bundle), *fresh]) == 0
+    assert ": 4; there already: 12" in capsys.readouterr().out
+    assert sorted(Path(source).rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--iqa-store", "SOURCE"], "--to DIR is needed"),
         (["--iqa-store", "SOURCE", "--to", "site", "--dataset", "kadid 1×1"], "'koniq 192×256' (12)"),
         (["--iqa-store", "nothing", "--to", "site"], "no records of attacks"),
+        (["--iqa-store", "SOURCE", "--to", "site", "--iqa-store-base", "typo"], "there is no store at"),
         (["add", "nowhere.tar"], "cannot be read"),
         (["bundle", "--iqa-store", "SOURCE", "--submitter", "<b>"], "cannot be the name of a submitter"),
         (["bundle", "--iqa-store", "SOURCE", "--submitter", "Ana", "--metric", "fpr"], "no such record"),

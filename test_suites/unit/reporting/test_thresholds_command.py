@@ -250,6 +250,24 @@ def test_the_command_prints_a_diff_and_writes_only_when_told(
     assert "no suggestion" in capsys.readouterr().out
 
 
+def test_suggestions_rest_on_the_base_too(
+    file: Path, tmp_path: Path, make_cell: MakeCell, make_record: MakeRecord, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for place, metric in (("base", "lite0"), ("overlay", "spaq")):
+        record = make_record()
+        record.meta["cell"] = make_cell(metric=metric).document
+        Store(tmp_path / place).put(Key({"metric": metric}), record.files())
+    suggest = ["thresholds", "suggest", "--iqa-thresholds", str(file), "--iqa-store", str(tmp_path / "overlay")]
+    assert main(suggest) == 0
+    assert "lite0" not in capsys.readouterr().out
+    assert main([*suggest, "--iqa-store-base", str(tmp_path / "base")]) == 0
+    out = capsys.readouterr().out
+    assert "metric: lite0" in out
+    assert "metric: spaq" in out
+    assert main([*suggest, "--iqa-store-base", str(tmp_path / "typo")]) == ExitCode.CONFIGURATION
+    assert "there is no store at" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "options", "what"),
     [
