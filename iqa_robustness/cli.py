@@ -6,6 +6,7 @@ import argparse
 import importlib
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from iqa_robustness import __version__, attacks, datasets, defenses, metrics
 from iqa_robustness.defenses import detectors
-from iqa_robustness.errors import IqaRobustnessError
+from iqa_robustness.errors import ExitCode, IqaRobustnessError
 from iqa_robustness.registry import Entry, Registry
 
 _KINDS: dict[str, Registry] = {  # type: ignore[type-arg]
@@ -26,7 +27,7 @@ _KINDS: dict[str, Registry] = {  # type: ignore[type-arg]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand; returns its exit code, that of `errors.ExitCode` for errors of ours."""
+    """Run a subcommand; returns its exit code, that of `errors.ExitCode` for errors of ours and of the file system."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a console that lacks a sign of a table shows the table all the same
@@ -36,10 +37,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     options.rest = rest
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        sys.stdout.flush()
+        return code
     except IqaRobustnessError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return int(error.exit_code)
+    except BrokenPipeError:
+        # Whoever read on, `head` for one, has seen enough; what Python still wants to flush goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
+    except OSError as error:
+        # A full disk, a folder that is not there: a plan of the user's that failed, and no place in our code.
+        print(f"the file system refused: {error}\n  what to do: check path, permissions and space", file=sys.stderr)
+        return int(ExitCode.INFRASTRUCTURE)
 
 
 def _parser() -> argparse.ArgumentParser:

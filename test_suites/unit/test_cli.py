@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -68,6 +69,53 @@ def test_an_error_of_ours_is_printed_and_gives_its_exit_code(
     monkeypatch.setattr("iqa_robustness.training.metric_head.add_arguments", lambda parser: None)
     assert main(["train", "metric-head"]) == ExitCode.CONFIGURATION
     assert capsys.readouterr().err == "WeightsError: the weights are gone\n  what to do: fetch them\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (PermissionError(errno.EACCES, "Permission denied", "/sealed/plot.svg"), "/sealed/plot.svg"),
+    ],
+)
+def test_a_file_system_that_refuses_is_named_without_a_traceback(
+    error: OSError, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr("iqa_robustness.cli._list", refuse)
+    assert main(["list"]) == ExitCode.INFRASTRUCTURE
+    written = capsys.readouterr().err
+    assert written.startswith("the file system refused")
+    assert said in written
+    assert "what to do" in written
+    assert "Traceback" not in written
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes close otherwise there")
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = [sys.executable, "-c", _MANY_LINES]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "a line\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
+
+
+# More than a pipe holds.
+_MANY_LINES = """
+import sys
+from iqa_robustness import cli
+def many(options):
+    for _ in range(100_000):
+        print("a line")
+    return 0
+cli._list = many
+sys.exit(cli.main(["list"]))
+"""
 
 
 def test_listing_does_not_import_torch() -> None:
