@@ -135,21 +135,32 @@ class Match(StrictModel):
 
 
 class Rule(StrictModel):
-    """Other thresholds, a tier, a known weakness or a waiver for some cells."""
+    """Other thresholds, a tier, a known weakness or a waiver for some cells.
+
+    declared: `false` takes back what rules that this one overrides declare: the cells have to pass again.
+    """
 
     match: Match
     tier: Tier | None = None
     known_weakness: Annotated[str, Field(min_length=10)] | None = None
     waiver: Waiver | None = None
+    declared: Literal[False] | None = None
     thresholds: Bounds = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _says_something(self) -> Rule:
-        if all(said is None for said in (self.tier, self.known_weakness, self.waiver)) and not self.thresholds:
-            raise ValueError("give thresholds, tier, known_weakness or waiver")
+        if all(said is None for said in (self.tier, *self.declarations)) and not self.thresholds:
+            raise ValueError("give thresholds, tier, known_weakness, waiver or declared: false")
         if self.known_weakness is not None and self.waiver is not None:
             raise ValueError("a weakness is known for good or waived for a while; keep known_weakness or waiver")
+        if self.declared is False and (self.known_weakness is not None or self.waiver is not None):
+            raise ValueError("a rule cannot declare a weakness and take it back; keep one of them")
         return self
+
+    @property
+    def declarations(self) -> tuple[object, ...]:
+        """What it says of weaknesses; None for each it says nothing of."""
+        return self.known_weakness, self.waiver, self.declared
 
 
 class ThresholdsModel(StrictModel):
@@ -242,6 +253,10 @@ class Thresholds:
             rule = self.rules[number]
             for name, bound in rule.thresholds.items():
                 bounds[name], origin[name] = bound, self.lines.get(("rules", number, "thresholds", name), 0)
+            if rule.declared is False:
+                for key in ("known_weakness", "waiver"):
+                    found.pop(key, None)
+                    origin.pop(key, None)
             for key in ("tier", "known_weakness", "waiver"):
                 if getattr(rule, key) is not None:
                     found[key], origin[key] = getattr(rule, key), self.lines.get(("rules", number, key), 0)

@@ -70,17 +70,30 @@ def _rules(
             else:
                 yield Finding(line=line, kind="dead", text=f"the rule selects no cell: {match}")
         elif not any((number, said) in winners for said in _said(thresholds, number)):
-            yield Finding(line=line, kind="overridden", text=f"other rules override all of it: {match}")
+            why = (
+                "it takes nothing back"
+                if _said(thresholds, number) == ["declared"]
+                else "other rules override all of it"
+            )
+            yield Finding(line=line, kind="overridden", text=f"{why}: {match}")
 
 
 def _in_force(thresholds: Thresholds, order: Sequence[int]) -> set[tuple[int, str]]:
-    last = {said: number for number in order for said in _said(thresholds, number)}
+    last: dict[str, int] = {}
+    for number in order:
+        taken_back = [key for key in ("known_weakness", "waiver") if key in last]
+        if thresholds.rules[number].declared is False and taken_back:
+            for key in taken_back:
+                del last[key]
+            last["declared"] = number
+        last |= {said: number for said in _said(thresholds, number) if said != "declared"}
     return {(number, said) for said, number in last.items()}
 
 
 def _said(thresholds: Thresholds, number: int) -> list[str]:
     rule = thresholds.rules[number]
-    return [*rule.thresholds, *(key for key in ("tier", "known_weakness", "waiver") if getattr(rule, key) is not None)]
+    keys = ("tier", "known_weakness", "waiver", "declared")
+    return [*rule.thresholds, *(key for key in keys if getattr(rule, key) is not None)]
 
 
 def _waivers(thresholds: Thresholds, today: datetime.date) -> Iterator[Finding]:

@@ -356,7 +356,7 @@ MISTAKES = {
     "empty rule": (
         HEAD + "rules:\n  - match: {metric: compact}",
         5,
-        "give thresholds, tier, known_weakness or waiver",
+        "give thresholds, tier, known_weakness, waiver or declared: false",
         "",
     ),
     "rule without match": (HEAD + "rules:\n  - tier: normal", 5, "the key 'rules.0.match' is missing", "add it"),

@@ -138,3 +138,68 @@ def test_a_tier_says_what_a_violation_ends_a_run_with(
     thresholds = CellThresholds(bounds={"d_score": BOUNDS[status]}, tier=tier)  # type: ignore[arg-type]
     found = judge(make_record(), thresholds)
     assert (found.status, found.exit_code) == (status, code)
+
+
+# --- taken back -----------------------------------------------------------------------------------------------------
+
+TAKEN_BACK = """\
+version: 1
+defaults: {nonadaptive: {d_score: {max: 20}}}
+rules:
+  - match: {defense: flip}
+    tier: normal
+    known_weakness: a flip is invertible
+  - match: {defense: flip, metric: lite0}
+    declared: false
+  - match: {defense: flip, metric: lite0, attack: square}
+    known_weakness: queries see through it
+"""
+
+
+def loaded(text: str, folder: Path) -> Thresholds:
+    path = folder / "thresholds.yaml"
+    path.write_text(text, encoding="utf-8")
+    return Thresholds.load(path)
+
+
+def test_a_more_specific_rule_takes_a_declaration_back_and_nothing_else(tmp_path: Path, make_cell: MakeCell) -> None:
+    thresholds = loaded(TAKEN_BACK, tmp_path)
+    compact, lite0, square = (
+        thresholds.for_cell(make_cell(metric=metric, attack=attack))
+        for metric, attack in (("compact", "ifgsm"), ("lite0", "ifgsm"), ("lite0", "square"))
+    )
+    assert (compact.known_weakness, compact.origin["known_weakness"]) == ("a flip is invertible", 6)
+    assert (lite0.known_weakness, "known_weakness" in lite0.origin) == ("", False)
+    assert (lite0.tier, lite0.bounds) == ("normal", compact.bounds)
+    assert (square.known_weakness, square.origin["known_weakness"]) == ("queries see through it", 10)
+
+
+def test_a_waiver_is_taken_back_likewise(tmp_path: Path, make_cell: MakeCell) -> None:
+    rule = "  - match: {metric: compact, attack: ifgsm}\n    declared: false\n"
+    thresholds = loaded(RULE + rule, tmp_path)
+    assert thresholds.for_cell(make_cell(attack="ifgsm")).waiver is None
+    assert thresholds.for_cell(make_cell(attack="square")).waiver == WAIVER
+
+
+def test_a_cell_whose_declaration_is_taken_back_passes_or_fails_as_any_other(
+    tmp_path: Path, make_cell: MakeCell, make_record: MakeRecord
+) -> None:
+    thresholds = loaded(TAKEN_BACK, tmp_path)
+    # Of the tier `normal`, a failure ends the run with 10.
+    for metric, attacked, status, code in (
+        ("compact", 80.0, "fail", ExitCode.PASS),
+        ("lite0", 80.0, "fail", ExitCode.INCONCLUSIVE),
+        ("compact", 51.0, "pass", ExitCode.INCONCLUSIVE),  # a known weakness that is none
+        ("lite0", 51.0, "pass", ExitCode.PASS),
+    ):
+        record = make_record(clean=50.0, attacked=attacked, defended_attacked=attacked)
+        verdict = judge(record, thresholds.for_cell(make_cell(metric=metric)), today=LAST)
+        assert (verdict.status, verdict.exit_code) == (status, code), (metric, attacked)
+
+
+def test_a_rule_does_not_declare_and_take_back_at_once(tmp_path: Path) -> None:
+    for wrong in ("    declared: false\n    known_weakness: a flip is invertible\n", "    declared: true\n"):
+        with pytest.raises(ThresholdsFileError) as caught:
+            loaded(f"version: 1\ndefaults: {{}}\nrules:\n  - match: {{metric: compact}}\n{wrong}", tmp_path)
+        assert caught.value.where.line in (4, 5)
+        assert "take it back" in str(caught.value) or "Input should be False" in str(caught.value)

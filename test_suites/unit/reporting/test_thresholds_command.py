@@ -134,6 +134,22 @@ def test_dead_overridden_unmeasured_and_expired_are_found_with_their_lines() -> 
     assert (6, "overridden") in [(one.line, one.kind) for one in found]
 
 
+def test_a_rule_that_takes_back_is_dead_where_nothing_is_declared() -> None:
+    cells = [NamedCell(metric="compact", defense=d, attack="ifgsm", strength="weak") for d in ("none", "flip")]
+    rules = "  - match: {defense: flip, metric: compact}\n    declared: false\n"
+    weak = "  - match: {defense: flip}\n    known_weakness: a flip is invertible\n"
+    head = "version: 1\ndefaults: {nonadaptive: {d_score: {max: 20}}}\nrules:\n"
+    [found] = findings(thresholds(head + rules), cells, today=TODAY)
+    assert (found.line, found.kind) == (4, "overridden")
+    assert found.text.startswith("it takes nothing back")
+    # What it takes back everywhere is a rule without effect in its turn.
+    assert [(one.line, one.kind) for one in findings(thresholds(head + rules + weak), cells, today=TODAY)] == [
+        (6, "overridden")
+    ]
+    two = [*cells, NamedCell(metric="lite0", defense="flip", attack="ifgsm", strength="weak")]
+    assert findings(thresholds(head + rules + weak), two, today=TODAY) == []
+
+
 def test_a_waiver_is_announced_before_it_expires() -> None:
     cells = [NamedCell(metric="compact", defense="flip", attack="ifgsm", strength="weak")]
     kinds = {
