@@ -40,6 +40,7 @@ from iqa_robustness.reporting.results import (
     ordered,
     pair_rows,
     security_curves,
+    several,
     shown_worst_cases,
     spoken_counts,
     spoken_noise,
@@ -78,7 +79,7 @@ def summary_html(
         lstrip_blocks=True,
     )
     environment.filters |= {"number": _number, "interval": _interval, "effect": effect_of, "measured": number_of}
-    environment.filters |= {"noise": spoken_noise, "shares": spoken_shares, "bars": _bars}
+    environment.filters |= {"noise": spoken_noise, "shares": spoken_shares, "bars": _bars, "several": several}
     judged = ordered([cell for cell in cells if not is_control(cell)])
     controls = ordered([cell for cell in cells if is_control(cell)])
     pairs = pair_rows(judged)
@@ -88,7 +89,7 @@ def summary_html(
         facts=facts,
         numerics=numerics(cells),
         datasets=datasets(cells),
-        spoken=spoken_counts(counted(judged)),
+        spoken=f"{several(len(judged), 'cell')}: {spoken_counts(counted(judged)) or 'none'}",
         labels=LABELS,
         units={name: info.unit for name, info in MEASURES.items()},
         flags=run_flags(judged, pairs),

@@ -205,6 +205,11 @@ def repairs_of(cells: Iterable[Outcome]) -> list[str]:
     return list(dict.fromkeys(what for cell in cells for what in cell.get("repaired", ())))
 
 
+def several(number: int, noun: str) -> str:
+    """`1 cell`, `2 cells`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def spoken_counts(counts: dict[str, int]) -> str:
     """`2 fail, 1 known weakness, 5 pass`."""
     return ", ".join(f"{number} {LABELS[name]}" for name, number in counts.items())

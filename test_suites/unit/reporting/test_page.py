@@ -179,7 +179,7 @@ def test_pictures_are_shown_where_there_are_any_and_a_missing_one_says_why(outco
     ]
     assert "256 × 256 of 512 × 512 pixels" in text
     assert "No pictures: the data set holds other images." in text
-    assert "the worst image of 1 cells" in text
+    assert "the worst image of 1 cell," in text
     bare = summary_html(cells, FACTS)
     assert "<img" not in bare
     assert "pictures" not in bare.lower()
