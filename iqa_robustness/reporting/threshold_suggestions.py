@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from iqa_robustness.store import Record
 
 # Two digits say what a threshold means; more would say what one run happened to give.
 _DIGITS = 2
+# An empty list as one line, which nothing can be added below.
+_NO_RULES = re.compile(r"^rules:[ \t]*\[[ \t]*\]", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +97,7 @@ def suggestions(
 
 def completed(text: str, found: Iterable[Suggestion]) -> str:
     """The text of a thresholds file with the suggestions as its last rules; comments stay."""
-    text = text if text.endswith("\n") else f"{text}\n"
+    text = _NO_RULES.sub("rules:", text if text.endswith("\n") else f"{text}\n")
     if not any(line.startswith("rules:") for line in text.splitlines()):
         text += "rules:\n"
     return text + "".join(f"{suggestion}\n" for suggestion in found)

@@ -122,6 +122,26 @@ def test_a_bound_that_is_never_measured_and_a_cell_without_any_say_so(
     assert "no threshold applies: the cell cannot pass" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("cell", "hint"),
+    [("compact/flip/ifsgm/medium", "ifgsm"), ("compactt/flip/ifgsm/weak", "compact"), ("compact/jpg", "jpeg")],
+)
+def test_a_cell_of_names_that_do_not_exist_is_refused(
+    cell: str, hint: str, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["thresholds", "explain", cell, "--iqa-thresholds", str(file)]) == ExitCode.CONFIGURATION
+    said = capsys.readouterr()
+    assert f"did you mean {hint}" in said.err + said.out
+
+
+@pytest.mark.parametrize("metric", ["own:Contrast", "exec:./score --range=[0,1]", "onnx:a.onnx"])
+def test_a_cell_of_ones_own_metric_is_explained(metric: str, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cell = f"adaptive:{metric}/gaussian-blur+unsharp/ifgsm/medium:lower"
+    assert main(["thresholds", "explain", cell, "--iqa-thresholds", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{metric} behind gaussian-blur+unsharp, adaptive, ifgsm medium, lower\n")
+
+
 # --- lint -----------------------------------------------------------------------------------------------------------
 
 
@@ -217,6 +237,26 @@ def test_the_file_keeps_its_text_and_says_what_was_suggested(make_record: MakeRe
     assert str(again.for_cell(cell).bounds["d_score"]) == str(found[0].bounds["d_score"])
     bare = completed("version: 1\ndefaults: {nonadaptive: {d_score: {max: 20}}}\n", found)
     assert len(thresholds(bare).rules) == 1
+
+
+@pytest.mark.parametrize("rules", ["rules: []", "rules: [ ]  # none yet", "rules:"])
+def test_rules_are_added_where_there_are_none_yet(make_record: MakeRecord, rules: str) -> None:
+    cell = NamedCell(metric="lite0", defense="flip", attack="ifgsm", strength="weak")
+    found = suggestions(thresholds(), [(cell, make_record())])
+    text = f"version: 1\ndefaults: {{nonadaptive: {{d_score: {{max: 20}}}}}}\n{rules}\n#  - match: {{attack: square}}\n"
+    after = completed(text, found)
+    assert len(thresholds(after).rules) == 1
+    assert "#  - match: {attack: square}\n" in after
+    assert ("# none yet" in text) is ("# none yet" in after)
+
+
+def test_the_file_that_init_writes_takes_suggestions(tmp_path: Path, make_record: MakeRecord) -> None:
+    assert main(["init", "--iqa-metric", "lite0", "--to", str(tmp_path), "--ci", "none", "--no-qualify"]) == 0
+    path = tmp_path / "thresholds.yaml"
+    cell = NamedCell(metric="lite0", defense="flip", attack="ifgsm", strength="weak")
+    found = suggestions(thresholds(), [(cell, make_record())])
+    path.write_text(completed(path.read_text(encoding="utf-8"), found), encoding="utf-8")
+    assert len(Thresholds.load(path).rules) == 1
 
 
 @example(value=5e-324, side="min", margin=0.0)
