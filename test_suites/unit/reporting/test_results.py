@@ -26,6 +26,7 @@ from iqa_robustness.reporting.results import (
     shown_worst_cases,
     spoken_counts,
     spoken_noise,
+    spoken_shares,
     undefended_attacks,
 )
 from iqa_robustness.reporting.table import summary_lines
@@ -251,6 +252,12 @@ def test_whose_image_was_worst_is_weighted_by_images(adaptive: Any) -> None:
     assert row.sources == "adaptive 80 %, transferred 20 %, queried 0 %"
     assert (row.protocols, row.scoring) == ("direct, eot-8", "one-shot, worst-of-4")
     assert (row.queried_images, row.noise) == (12, 1.25)
+
+
+def test_shares_are_said_in_one_order_whatever_the_order_they_were_kept_in() -> None:
+    shares = {"transferred": 0.1, "queried": 0.0, "adaptive": 0.9}
+    assert spoken_shares(shares) == "adaptive 90 %, transferred 10 %, queried 0 %"
+    assert spoken_shares(dict(sorted(shares.items()))) == spoken_shares(shares)
 
 
 def test_protocols_attribution_and_noise_stand_in_every_report(outcome: Any, adaptive: Any) -> None:
