@@ -20,7 +20,7 @@ PICTURE = "data:image/webp;base64,UklGRg=="
 class Page(HTMLParser):
     """Elements with their attributes, in order; and that tags nest."""
 
-    VOID = frozenset({"meta", "br", "input", "img"})
+    VOID = frozenset({"meta", "br", "wbr", "input", "img"})
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -119,6 +119,11 @@ def test_nothing_is_loaded_from_anywhere(cells: list[Any]) -> None:
 def test_equal_outcomes_give_equal_bytes(cells: list[Any]) -> None:
     assert summary_html(cells, FACTS) == summary_html(cells[::-1], FACTS)
     assert "<svg" in summary_html(cells, FACTS)
+
+
+def test_long_names_may_break_where_a_reader_would_break_them(outcome: Any) -> None:
+    page = summary_html([outcome(metric="my.package:My<Metric>")], FACTS)
+    assert "<td>my.<wbr>package:<wbr>My&lt;Metric&gt;</td>" in page
 
 
 def test_what_people_wrote_is_escaped_everywhere(outcome: Any) -> None:

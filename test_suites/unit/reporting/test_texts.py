@@ -17,7 +17,7 @@ FACTS = {"profile": "smoke", "images": "mini"}
 class Page(HTMLParser):
     """Checks that tags nest, and collects the text."""
 
-    VOID = frozenset({"meta", "br", "link", "img", "hr", "input"})
+    VOID = frozenset({"meta", "br", "wbr", "link", "img", "hr", "input"})
 
     def __init__(self, text: str) -> None:
         super().__init__()
