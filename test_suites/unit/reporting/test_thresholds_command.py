@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from iqa_robustness.bench.profiles import profile
 from iqa_robustness.cli import main
 from iqa_robustness.errors import ConfigurationError, ExitCode
 from iqa_robustness.gate.thresholds import Thresholds
+from iqa_robustness.reporting.leaderboard_selection import is_for_selection
 from iqa_robustness.reporting.threshold_cells import NamedCell, named_cells, profile_cells
 from iqa_robustness.reporting.threshold_lint import findings
 from iqa_robustness.reporting.threshold_suggestions import _loosened, completed, suggestions
@@ -226,6 +228,24 @@ def test_cells_that_do_not_pass_and_bounds_that_are_not_tighter_suggest_nothing(
     tight = thresholds("version: 1\ndefaults: {nonadaptive: {d_score: {max: 1}}}\n")
     assert suggestions(tight, [(cell, make_record())], margin=0.1) == []
     assert len(suggestions(tight, [(cell, make_record())], margin=0.0)) == 1
+
+
+def test_a_bound_that_does_not_hold_on_held_out_contents_is_not_suggested(make_record: MakeRecord) -> None:
+    """Half of the contents are moved by 2 %, the others by 12: what was learned from the first is no promise."""
+    cell = NamedCell(metric="lite0", defense="flip", attack="ifgsm", strength="weak")
+    clean, limits = np.linspace(20, 80, 60), "version: 1\ndefaults: {nonadaptive: {d_score: {max: 40}}}\n"
+    alike = make_record(clean=clean, defended_attacked=clean + 7.0)
+    assert len(suggestions(thresholds(limits), [(cell, alike)])) == 1
+    calm = np.array([is_for_selection(content) for content in alike.contents])
+    assert 10 < calm.sum() < 50
+    uneven = make_record(clean=clean, defended_attacked=clean + np.where(calm, 2.0, 12.0))
+    assert suggestions(thresholds(limits), [(cell, uneven)]) == []
+    # The other way round it does hold.
+    cautious = make_record(clean=clean, defended_attacked=clean + np.where(calm, 12.0, 2.0))
+    assert len(suggestions(thresholds(limits), [(cell, cautious)])) == 1
+    few = make_record(contents=3, clean=clean, defended_attacked=clean + 7.0)
+    assert min(sum(map(is_for_selection, {*few.contents})), 3 - sum(map(is_for_selection, {*few.contents}))) < 2
+    assert len(suggestions(thresholds(limits), [(cell, few)])) == 1
 
 
 def test_the_file_keeps_its_text_and_says_what_was_suggested(make_record: MakeRecord) -> None:
