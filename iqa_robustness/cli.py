@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
             "explain a cell's thresholds, find dead rules, suggest tighter ones",
         ),
         ("verify", "iqa_robustness.reporting.verify_command", "conclude a run's verdict again from its records"),
-        ("qualify", "iqa_robustness.conformance.command", "check a metric, an attack or a defense, your own too"),
+        ("qualify", "iqa_robustness.submission", "check a metric, an attack or a defense, your own too; hand it in"),
     ):
         command = commands.add_parser(name, add_help=False, help=summary)
         command.set_defaults(run=_deferred(module, command.prog))

@@ -53,8 +53,13 @@ def run(options: argparse.Namespace) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         print(f"written     {name}")
-    print("\nnext: pytest test_robustness.py\n")
-    return 0 if options.no_qualify else _qualified(options.iqa_metric)
+    print()
+    code = 0 if options.no_qualify else _qualified(options.iqa_metric)
+    if not options.no_qualify:
+        print()
+    print("next: pytest test_robustness.py" if not code else "next: mend what failed, then pytest test_robustness.py")
+    print("not for git: .iqa-store and reports, which it writes")
+    return code
 
 
 def _files(metric: str, ci: str) -> Iterator[tuple[str, str]]:

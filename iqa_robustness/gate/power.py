@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from scipy.stats import t as student
 
@@ -102,23 +103,42 @@ def standing(chances: Mapping[str, float], checks: int) -> dict[str, bool]:
     return {name: p <= FAMILY_ERROR for name, p in zip(chances, adjusted, strict=False)}
 
 
-def standing_line(outcomes: Sequence[Mapping[str, object]]) -> str:
-    """For a summary: how many failures stand, and which may be chance; empty where no check failed."""
+@dataclass(frozen=True, kw_only=True)
+class RunFailures:
+    """The failed checks of a run that nobody declared.
+
+    failed: how many.      doubtful: those that may be chance, as `CELL (MEASURE)`.
+    checks: how many there were in the run, failing or not, declared or not.
+    """
+
+    failed: int
+    doubtful: tuple[str, ...]
+    checks: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.failed - len(self.doubtful)} of {self.failed} failed checks stand at {100 * FAMILY_ERROR:.0f} % "
+            f"for all {self.checks} checks of the run (Holm)"
+        )
+
+
+def run_failures(outcomes: Sequence[Mapping[str, object]]) -> RunFailures | None:
+    """Which failures of a run stand, and which may be chance; None where no check failed that nobody declared."""
     chances: dict[str, float] = {}
+    declared: set[str] = set()
     checks = 0
     for outcome in outcomes:
         found = outcome.get("chances")
         if isinstance(found, Mapping):
             checks += len(found)
-            chances |= {f"{outcome['name']} ({name})": float(p) for name, p in found.items() if p is not None}
-    if not chances:
-        return ""
-    stands = standing(chances, checks)
-    doubtful = [name for name, stood in stands.items() if not stood]
-    tail = f"; may be chance: {', '.join(doubtful)}" if doubtful else ""
-    return (
-        f"{sum(stands.values())} of {len(stands)} failed checks stand at {FAMILY_ERROR:.0%} for all {checks} checks of "
-        f"the run (Holm){tail}"
+            own = {f"{outcome['name']} ({name})": float(p) for name, p in found.items() if p is not None}
+            chances |= own
+            declared |= own.keys() if outcome.get("expected") else set()
+    stands = {name: stood for name, stood in standing(chances, checks).items() if name not in declared}
+    if not stands:
+        return None
+    return RunFailures(
+        failed=len(stands), doubtful=tuple(name for name, stood in stands.items() if not stood), checks=checks
     )
 
 

@@ -49,7 +49,7 @@ class WorstCase:
     @property
     def attributed(self) -> str:
         """`apgd 80 %, square 20 %`."""
-        return ", ".join(f"{attack} {share:.0%}" for attack, share in self.attribution.items())
+        return ", ".join(f"{attack} {100 * share:.0f} %" for attack, share in self.attribution.items())
 
 
 def harm_of(record: Record) -> Harm | None:

@@ -13,6 +13,8 @@ from iqa_robustness.store import Record
 
 BINS = 20
 _DIGITS = 4
+# A common axis ends at so many times what nine cells in ten stay within: else one image flattens all others.
+_REACH = 1.25
 
 
 def distribution_of(record: Record) -> dict[str, Any]:
@@ -42,7 +44,7 @@ def distribution_of(record: Record) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """An axis of gains that always shows zero.
+    """An axis of gains that always shows zero; what lies beyond its ends is drawn at them.
 
     low, high: per cent of the range, low < high.      width: of the drawing, units of its view box.
     """
@@ -53,14 +55,19 @@ class Scale:
 
     @classmethod
     def over(cls, found: Iterable[Mapping[str, Any]], *, width: float) -> Scale:
-        """That holds all of these distributions."""
-        ends = [0.0, *(distribution[end] for distribution in found if distribution for end in ("low", "high"))]
-        low, high = min(ends), max(ends)
+        """That holds these distributions, but for single ones that go far beyond most of them."""
+        ends = np.array(
+            [(distribution["low"], distribution["high"]) for distribution in found if distribution] or [(0, 0)]
+        )
+        reach = _REACH * float(np.quantile(np.abs(ends).max(axis=1), 0.9))
+        low, high = max(float(ends.min()), -reach), min(float(ends.max()), reach)
+        low, high = min(low, 0.0), max(high, 0.0)
         return cls(low=low, high=high if high > low else low + 1.0, width=width)
 
     def place(self, gain: float) -> float:
         """Where a gain is drawn, to a hundredth."""
-        return round(self.width * (gain - self.low) / (self.high - self.low), 2)
+        inside = min(max(gain, self.low), self.high)
+        return round(self.width * (inside - self.low) / (self.high - self.low), 2)
 
 
 def bars(distribution: Mapping[str, Any], scale: Scale, *, height: float) -> str:

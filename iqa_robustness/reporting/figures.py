@@ -19,6 +19,8 @@ from iqa_robustness.reporting.results import Curve
 
 _CAPTION, _MARGIN, _TITLE_SIZE, _TEXT_SIZE = 40, 6, 12, 10
 _INK, _PAPER = (25, 25, 28), (255, 255, 255)
+# Labels of budgets that are closer than this part of the axis would run into each other.
+_TICKS = 10
 CLEAN_COLOUR, ATTACKED_COLOUR, PLACEBO_COLOUR = "#2b6cb0", "#c05621", "#718096"
 
 
@@ -120,6 +122,9 @@ def curve_plot(curves: Sequence[Curve], restriction: str) -> str:
         reach = np.nan_to_num(np.abs(bounds - values[:, None])).T
         limits = [factor * limit for limit in curve.limits]
         axes.errorbar(limits, values, yerr=reach, marker="o", capsize=3, label=curve.attack)
+    budgets = sorted({float(f"{factor * limit:.3g}") for curve in curves for limit in curve.limits})
+    if np.diff(budgets).min(initial=np.inf) > (budgets[-1] - budgets[0]) / _TICKS:
+        axes.set_xticks(budgets, [f"{budget:g}" for budget in budgets])
     axes.axhline(0, color=PLACEBO_COLOUR, linewidth=0.8)
     axes.set_xlabel(f"budget: {name}")
     axes.set_ylabel("gain, % of the score range")

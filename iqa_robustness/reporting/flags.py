@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from iqa_robustness.gate.power import run_failures
 from iqa_robustness.reporting.certified import is_vacuous
-from iqa_robustness.reporting.results import NONADAPTIVE_ONLY, Outcome, PairRow
+from iqa_robustness.reporting.results import NONADAPTIVE_ONLY, Outcome, PairRow, several
 
 PSEUDO, VACUOUS = "pseudo opinion scores", "vacuous certificate"
+# What a measure says of itself that too few images were there for (`gate.measurements`).
+_TOO_FEW = re.compile(r"reported only: (?P<images>\d+) images, (?P<needed>\d+) are needed to gate on it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +35,7 @@ def run_flags(cells: Sequence[Outcome], pairs: Iterable[PairRow]) -> list[Flag]:
     if pseudo:
         flags.append(
             Flag(
-                title=f"Opinion scores are pseudo ({pseudo} cells)",
+                title=f"Opinion scores are pseudo ({several(pseudo, 'cell')})",
                 text="A formula gave them, no people: they gate this data set's own run and enter no leaderboard.",
             )
         )
@@ -39,20 +43,17 @@ def run_flags(cells: Sequence[Outcome], pairs: Iterable[PairRow]) -> list[Flag]:
     if unknown:
         flags.append(
             Flag(
-                title=f"{NONADAPTIVE_ONLY.capitalize()} ({len(unknown)} pairs)",
+                title=f"{NONADAPTIVE_ONLY.capitalize()} ({several(len(unknown), 'pair')})",
                 text="No attack of this run knew the defense: what holds against them may fall to one that does.",
                 about=unknown,
             )
         )
-    for note, names in _reported_only(cells).items():
-        flags.append(
-            Flag(title=f"Not gated ({len(names)} measures)", text=f"{note[:1].upper()}{note[1:]}.", about=names)
-        )
+    flags += _chance(cells) + _not_gated(cells)
     vacuous = tuple(cell["name"] for cell in cells if is_vacuous(cell))
     if vacuous:
         flags.append(
             Flag(
-                title=f"Vacuous certificates ({len(vacuous)} cells)",
+                title=f"Vacuous certificates ({several(len(vacuous), 'cell')})",
                 text="Cert.RD is above the spread of the clean scores: a bound that wide tells no image from another.",
                 about=vacuous,
             )
@@ -98,10 +99,47 @@ def _spoken(document: Mapping[str, object]) -> str:
     return "{device}, {dtype}, torch {torch}, micro-batch {micro_batch}".format(**document)
 
 
-def _reported_only(cells: Iterable[Outcome]) -> dict[str, tuple[str, ...]]:
-    """By reason, the measures that were reported although no threshold could apply to them."""
-    found: dict[str, set[str]] = defaultdict(set)
+def _chance(cells: Sequence[Outcome]) -> list[Flag]:
+    failures = run_failures(cells)
+    if failures is None or not failures.doubtful:
+        return []
+    return [
+        Flag(
+            title=f"Failures that may be chance ({several(len(failures.doubtful), 'check')})",
+            text=f"{failures}. All stay red; more images would tell.",
+            about=failures.doubtful,
+        )
+    ]
+
+
+def _not_gated(cells: Iterable[Outcome]) -> list[Flag]:
+    """Of the measures that were reported although no threshold could apply to them: too few images first."""
+    few: set[int] = set()
+    needed: dict[str, int] = {}
+    others: dict[str, set[str]] = defaultdict(set)
     for cell in cells:
         for name, note in cell["notes"].items():
-            found[note].add(name)
-    return {note: tuple(sorted(found[note])) for note in sorted(found)}
+            if found := _TOO_FEW.fullmatch(note):
+                few.add(int(found["images"]))
+                needed[name] = int(found["needed"])
+            else:
+                others[note].add(name)
+    flags = []
+    if few:
+        images = f"{min(few)} to {max(few)}" if len(few) > 1 else str(*few)
+        flags.append(
+            Flag(
+                title=f"Not gated ({several(len(needed), 'measure')})",
+                text=f"Reported only: {images} images a cell are too few to gate. In brackets, how many are needed.",
+                about=tuple(f"{name} ({count})" for name, count in sorted(needed.items())),
+            )
+        )
+    for note, names in sorted(others.items()):
+        flags.append(
+            Flag(
+                title=f"Not gated ({several(len(names), 'measure')})",
+                text=f"{note[:1].upper()}{note[1:]}.",
+                about=tuple(sorted(names)),
+            )
+        )
+    return flags

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from iqa_robustness.gate.measurements import MEASURES
 from iqa_robustness.gate.worst_case import WorstCase
@@ -40,6 +41,7 @@ from iqa_robustness.reporting.results import (
     ordered,
     pair_rows,
     security_curves,
+    several,
     shown_worst_cases,
     spoken_counts,
     spoken_noise,
@@ -78,7 +80,8 @@ def summary_html(
         lstrip_blocks=True,
     )
     environment.filters |= {"number": _number, "interval": _interval, "effect": effect_of, "measured": number_of}
-    environment.filters |= {"noise": spoken_noise, "shares": spoken_shares, "bars": _bars}
+    environment.filters |= {"noise": spoken_noise, "shares": spoken_shares, "bars": _bars, "several": several}
+    environment.filters["breakable"] = _breakable
     judged = ordered([cell for cell in cells if not is_control(cell)])
     controls = ordered([cell for cell in cells if is_control(cell)])
     pairs = pair_rows(judged)
@@ -88,7 +91,7 @@ def summary_html(
         facts=facts,
         numerics=numerics(cells),
         datasets=datasets(cells),
-        spoken=spoken_counts(counted(judged)),
+        spoken=f"{several(len(judged), 'cell')}: {spoken_counts(counted(judged)) or 'none'}",
         labels=LABELS,
         units={name: info.unit for name, info in MEASURES.items()},
         flags=run_flags(judged, pairs),
@@ -195,6 +198,11 @@ def _place(cell: Outcome | None) -> dict[str, Any] | None:
     value, name = measure_of(cell, "d_score"), label(cell)
     bad = name not in ("pass", "weakness", "informing")
     return {"name": cell["name"], "value": value, "label": name, "bad": bad, "share": min(value / _FULL, 1.0)}
+
+
+def _breakable(name: str) -> Markup:
+    """A name that may go on in the next line after a colon or a dot, as `package.module:Class` is long."""
+    return Markup("<wbr>").join(re.split(r"(?<=[:.])", name))
 
 
 def _bars(gains: Mapping[str, Any], scale: Scale) -> str:

@@ -75,7 +75,7 @@ def selected_on_held_out(
     halves = []
     for wanted in (True, False):
         parts = {
-            name: {task: _part(records[task], wanted, seed) for task in sorted(common)}
+            name: {task: half_of(records[task], wanted, seed) for task in sorted(common)}
             for name, records in presets.items()
         }
         if any(len({*part.contents}) < LEAST_CONTENTS for own in parts.values() for part in own.values()):
@@ -121,7 +121,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _part(record: Record, for_selection: bool, seed: int) -> Record:
+def half_of(record: Record, for_selection: bool, seed: int = SEED) -> Record:
+    """The images of a record whose contents are chosen on, or those that are reported."""
     rows = [is_for_selection(content, seed=seed) == for_selection for content in record.contents]
     return Record(images=record.images[rows].reset_index(drop=True), meta=record.meta)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from iqa_robustness.gate.power import run_failures
 from iqa_robustness.gate.worst_case import WorstCase
 from iqa_robustness.measures.mixture import MIXES
 from iqa_robustness.reporting.certified import (
@@ -33,6 +34,7 @@ from iqa_robustness.reporting.results import (
     ordered,
     pair_rows,
     repairs_of,
+    several,
     shown_worst_cases,
     spoken_counts,
     spoken_noise,
@@ -60,9 +62,13 @@ def summary_markdown(cells: Sequence[Outcome], facts: Mapping[str, str], worst_c
     """The run in markdown: counts, metric × defense, worst cases, survival, what is not green, known weaknesses."""
     judged = [cell for cell in cells if not is_control(cell)]
     counts = counted(judged)
-    lines = ["# Image-quality robustness", "", f"{len(judged)} cells: {spoken_counts(counts)}.", ""]
+    lines = ["# Image-quality robustness", "", f"{several(len(judged), 'cell')}: {spoken_counts(counts)}.", ""]
     if any(cell["mos_kind"] == "pseudo" for cell in judged):
         lines += ["Opinion scores are pseudo (a formula, not people): they gate this data set's own run only.", ""]
+    failures = run_failures(judged)
+    if failures is not None:
+        doubtful = f"; {len(failures.doubtful)} may be chance, see below" if failures.doubtful else ""
+        lines += [f"{failures}{doubtful}.", ""]
     repairs = repairs_of(cells)
     if repairs:
         lines += ["Damaged entries of the store were set aside and computed again:", ""]
@@ -131,10 +137,20 @@ def summary_markdown(cells: Sequence[Outcome], facts: Mapping[str, str], worst_c
         ]
         if len(red) > _LISTED:
             lines.append(f"- … and {len(red) - _LISTED} more (summary.html)")
+    if failures is not None and failures.doubtful:
+        lines += ["", "### May be chance", "", "All stay red; more images would tell.", ""]
+        lines += [f"- `{name}`" for name in failures.doubtful[:_LISTED]]
+        if len(failures.doubtful) > _LISTED:
+            lines.append(f"- … and {len(failures.doubtful) - _LISTED} more (summary.html)")
     declared = [cell for cell in judged if label(cell) == "weakness"]
     if declared:
         reasons = sorted({cell["weakness"] for cell in declared})
-        lines += ["", f"## Known weaknesses ({len(declared)} cells)", "", *(f"- {reason}" for reason in reasons)]
+        lines += [
+            "",
+            f"## Known weaknesses ({several(len(declared), 'cell')})",
+            "",
+            *(f"- {reason}" for reason in reasons),
+        ]
     lines += ["", "; ".join(f"{name} {text}" for name, text in facts.items()), ""]
     return _within("\n".join(lines))
 
@@ -190,7 +206,7 @@ def _mixtures(rows: Sequence[MixtureRow]) -> list[str]:
     columns = mixture_columns(rows)
     if not columns:
         return []
-    heads = " | ".join(f"{TRUTHS[truth]}, {share:.0%}" for truth, share in columns)
+    heads = " | ".join(f"{TRUTHS[truth]}, {100 * share:.0f} %" for truth, share in columns)
     return [
         "",
         "## Unknown attack",

@@ -22,6 +22,8 @@ VERSION = 2
 """Raised with every change of a measure's numbers, of what makes an attack invalid, or of what is kept here."""
 
 _FILE, _RECORD = "reading.json", "record.parquet"
+# Measures are said in this order.
+_PLACES = {name: place for place, name in enumerate(MEASURES)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +73,7 @@ class Reading:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Reading:
         """What `document` wrote. Raises KeyError, TypeError or AttributeError for anything else."""
-        attempt, harm = document["attempt"], document["harm"]
+        attempt, harm, measured = document["attempt"], document["harm"], document["measurements"]
         return cls(
             scenario=document["scenario"],
             measurements={
@@ -84,7 +86,7 @@ class Reading:
                     note=known["note"],
                     images=known["images"],
                 )
-                for name, known in document["measurements"].items()
+                for name, known in sorted(measured.items(), key=lambda item: _PLACES[item[0]])
             },
             invalid=tuple(document["invalid"]),
             facts=document["facts"],
@@ -122,12 +124,13 @@ class Readings:
         if found is None:
             found = Reading.of(read(entry))
             self._keep(key, found)
+            found = _parsed(_text(found))  # as it will be found again: reports of both are equal, byte for byte
         return found
 
     def _kept(self, key: Key) -> Reading | None:
         try:
             entry = self._store.get(key)
-            return None if entry is None else Reading.from_document(json.loads(entry.read(_FILE)))
+            return None if entry is None else _parsed(entry.read(_FILE))
         except (CorruptEntryError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
@@ -141,9 +144,17 @@ class Readings:
         if self._keeping is None:
             return
         try:
-            self._keeping.put(key, {_FILE: json.dumps(reading.document(), sort_keys=True).encode()})
+            self._keeping.put(key, {_FILE: _text(reading)})
         except StoreError:
             self._keeping = None  # it would fail for every other one, too
+
+
+def _text(reading: Reading) -> bytes:
+    return json.dumps(reading.document(), sort_keys=True).encode()
+
+
+def _parsed(text: bytes) -> Reading:
+    return Reading.from_document(json.loads(text))
 
 
 def _read(entry: Entry) -> Record:

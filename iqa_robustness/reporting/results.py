@@ -30,6 +30,8 @@ LABELS = {
 NONADAPTIVE_ONLY = "non-adaptive only"
 # From bad to good: a pair is as good as its worst cell.
 SEVERITY = ("fail", "expired", "missing", "invalid", "inconclusive", "gone", "weakness", "pass", "informing")
+# Who made the worst image of an adaptive cell, in the order in which it is said.
+_SEARCHES = ("adaptive", "transferred", "queried")
 
 
 def label(cell: Outcome) -> str:
@@ -190,8 +192,9 @@ def adaptive_rows(cells: Iterable[Outcome]) -> list[AdaptiveRow]:
 
 
 def spoken_shares(shares: Mapping[str, float]) -> str:
-    """`adaptive 93 %, transferred 5 %, queried 2 %`."""
-    return ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
+    """`adaptive 93 %, transferred 5 %, queried 2 %`, in this order wherever the shares were kept in between."""
+    ordered_names = sorted(shares, key=lambda name: (_SEARCHES.index(name) if name in _SEARCHES else 9, name))
+    return ", ".join(f"{name} {100 * shares[name]:.0f} %" for name in ordered_names)
 
 
 def counted(cells: Iterable[Outcome]) -> dict[str, int]:
@@ -203,6 +206,11 @@ def counted(cells: Iterable[Outcome]) -> dict[str, int]:
 def repairs_of(cells: Iterable[Outcome]) -> list[str]:
     """Which damaged entries of the store were set aside and computed again, each once."""
     return list(dict.fromkeys(what for cell in cells for what in cell.get("repaired", ())))
+
+
+def several(number: int, noun: str) -> str:
+    """`1 cell`, `2 cells`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def spoken_counts(counts: dict[str, int]) -> str:

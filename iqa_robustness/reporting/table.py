@@ -9,7 +9,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from iqa_robustness.gate.power import standing_line
+from iqa_robustness.gate.power import run_failures
 from iqa_robustness.reporting.certified import certified_lines
 from iqa_robustness.reporting.results import (
     LABELS,
@@ -23,13 +23,14 @@ from iqa_robustness.reporting.results import (
     measure_of,
     pair_rows,
     repairs_of,
+    several,
     spoken_counts,
     spoken_noise,
 )
 
 # Wider than any row: a table that is wrapped cannot be read, a long line can.
 _WIDTH = 240
-# Node ids on one line.
+# Names on one line.
 _NAMED = 5
 
 
@@ -45,10 +46,10 @@ def summary_lines(cells: Sequence[Outcome], *, lost: Sequence[str] = (), not_run
     lines = _rendered(_table(pair_rows(judged))) if judged else []
     if judged:
         lines += _adaptive_lines(judged) + certified_lines(judged)
-        lines.append(f"{len(judged)} cells: {spoken_counts(counted(judged))}")
-        lines += [line for line in [standing_line(judged)] if line]
+        lines.append(f"{several(len(judged), 'cell')}: {spoken_counts(counted(judged))}")
+        lines += _standing_lines(judged)
     if len(cells) > len(judged):
-        lines.append(f"{len(cells) - len(judged)} cells of planted subjects judged the harness itself")
+        lines.append(f"{several(len(cells) - len(judged), 'cell')} of planted subjects judged the harness itself")
     computed = sum(bool(cell["computed"]) for cell in cells)
     if cells:
         known = sum(cell["status"] != "missing" for cell in cells) - computed
@@ -57,11 +58,23 @@ def summary_lines(cells: Sequence[Outcome], *, lost: Sequence[str] = (), not_run
     if lost:
         lines.append(f"{len(lost)} lost with their worker: {', '.join(lost)}")
     if not_run:
-        named = ", ".join(not_run[:_NAMED]) + (f" and {len(not_run) - _NAMED} more" if len(not_run) > _NAMED else "")
-        lines.append(f"{len(not_run)} not run, no worker was left for them: {named}")
+        lines.append(f"{len(not_run)} not run, no worker was left for them: {_named(not_run)}")
     if any(cell["mos_kind"] == "pseudo" for cell in judged):
         lines.append("opinion scores are pseudo (a formula, not people): they gate this data set's own run only")
     return lines
+
+
+def _standing_lines(cells: Sequence[Outcome]) -> list[str]:
+    """How many failures stand when all checks are counted, and which may be chance."""
+    failures = run_failures(cells)
+    if failures is None:
+        return []
+    doubtful = failures.doubtful
+    return [str(failures), *([f"{len(doubtful)} may be chance: {_named(doubtful)}"] if doubtful else [])]
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 def _adaptive_lines(cells: Sequence[Outcome]) -> list[str]:

@@ -54,7 +54,10 @@ def run(options: argparse.Namespace) -> int:
 
 def _explain(options: argparse.Namespace) -> int:
     thresholds = Thresholds.load(options.iqa_thresholds)
-    print(explained(thresholds, NamedCell.parsed(options.cell), today=_today()))
+    cell = NamedCell.parsed(options.cell)
+    axes = ("metric", "defense", "attack")
+    check_selection(Selection(**{axis: (name,) for axis in axes if (name := getattr(cell, axis))}))
+    print(explained(thresholds, cell, today=_today()))
     return 0
 
 

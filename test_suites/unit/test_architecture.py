@@ -18,7 +18,7 @@ LAYERS = (
     {"attacks", "defenses"},
     {"bench", "gate"},
     {"training", "reporting", "conformance"},
-    {"plugin", "cli"},
+    {"plugin", "cli", "submission"},
 )
 # The console script is the last layer's; the package itself names the others lazily.
 UNLAYERED = {"__init__", "__main__"}

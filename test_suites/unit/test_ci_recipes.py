@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,31 @@ def test_every_expression_is_one_that_github_knows() -> None:
     assert {found.strip() for found in re.findall(r"\$\{\{(.*?)\}\}", text)} == EXPRESSIONS
 
 
+@pytest.mark.parametrize(
+    ("schema", "word", "key"),
+    [
+        ("vendor.github-workflows", "runs-on:", "timeout-minutes"),
+        ("vendor.gitlab-ci", "after_script:", "allow_failure"),
+    ],
+)
+def test_the_recipes_are_what_the_schemas_of_github_and_gitlab_accept(
+    schema: str, word: str, key: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("check_jsonschema")
+    files = []
+    for number, text in enumerate(text for text in blocks("yaml") if word in text):
+        files.append(tmp_path / f"recipe{number}.yml")
+        files[-1].write_text(text, encoding="utf-8")
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema]
+    done = subprocess.run([*check, *map(str, files)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    wrong = files[0].read_text("utf-8").replace(f"{key}:", f"{key}-of-none:")
+    files[0].write_text(wrong, encoding="utf-8")
+    done = subprocess.run([*check, str(files[0])], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"{key}-of-none" in done.stdout
+
+
 def test_every_shell_text_is_one() -> None:
     texts = shell_texts()
     assert len(texts) >= 20
@@ -130,6 +156,8 @@ def test_the_jenkinsfile_is_a_declarative_pipeline() -> None:
     assert depth == 0
     assert [name for level, name in sections if level == 0] == ["pipeline"]
     assert [name for level, name in sections if level == 1] == ["options", "stages", "post"]
+    # A verdict that is undecided exports no baseline.
+    assert "skipStagesAfterUnstable()" in text
     assert re.findall(r"stage\('(\w+)'\)", text) == ["install", "gate", "baseline"]
     assert "always" in [name for _, name in sections]
     assert len(jenkins_lines()) == 4

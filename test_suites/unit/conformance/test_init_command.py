@@ -94,6 +94,16 @@ def test_pytests_own_configuration_is_not_hidden_by_a_second_file(
     assert ("iqa_metric = own_contrast:Contrast" in out) == configures
 
 
+def test_a_metric_that_does_not_qualify_is_to_be_mended_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source = textwrap.dedent(METRIC).replace("class Contrast", "class Backwards").replace("return ", "return -", 1)
+    (tmp_path / "own_backwards.py").write_text(source, encoding="utf-8")
+    assert main(["init", "--iqa-metric", "own_backwards:Backwards", "--to", str(tmp_path)]) == ExitCode.FAIL
+    assert "next: mend what failed, then pytest test_robustness.py\n" in capsys.readouterr().out
+
+
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert init(tmp_path / "gone") == ExitCode.CONFIGURATION
     assert "no folder" in capsys.readouterr().err
@@ -105,7 +115,9 @@ def test_the_new_repository_is_qualified_and_its_gates_run(
     monkeypatch.syspath_prepend(str(pytester.path))
     (pytester.path / "own_contrast.py").write_text(textwrap.dedent(METRIC), encoding="utf-8")
     assert main(["init", "--iqa-metric", "own_contrast:Contrast", "--to", str(pytester.path)]) == 0
-    assert "metric own_contrast:Contrast on cpu" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert out.index("written     thresholds.yaml") < out.index("metric own_contrast:Contrast on cpu")
+    assert out.endswith("\n\nnext: pytest test_robustness.py\nnot for git: .iqa-store and reports, which it writes\n")
     result = pytester.runpytest_inprocess(
         "-p", "no:cacheprovider", "test_robustness.py", "--iqa-images=4", "--iqa-strength=medium", "--iqa-attack=ifgsm"
     )

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from iqa_robustness.gate.power import chance, deciding_images, detectable, standing, standing_line
+from iqa_robustness.gate.power import chance, deciding_images, detectable, run_failures, standing
 from iqa_robustness.gate.thresholds import Bound
 from iqa_robustness.measures import Interval, mean_interval
 
@@ -103,10 +103,31 @@ def test_a_run_of_metrics_on_their_thresholds_rarely_has_a_standing_failure() ->
     assert any_stands / 100 <= 0.1
 
 
-def test_the_summary_says_which_failures_may_be_chance() -> None:
-    cells = [{"name": f"cell-{n}", "chances": {"d_score": None}} for n in range(98)]
-    assert standing_line(cells) == ""
-    red = [{"name": "edge", "chances": {"d_score": 0.02}}, {"name": "clear", "chances": {"d_score": 1e-6}}]
-    line = standing_line([*cells, *red])
-    assert line.startswith("1 of 2 failed checks stand at 5% for all 100 checks")
-    assert line.endswith("may be chance: edge (d_score)")
+def cells(**chances: float | None) -> list[dict[str, object]]:
+    """A hundred of them, with one check each; those that are not named pass."""
+    passing = {f"cell-{number}": None for number in range(100 - len(chances))}
+    return [{"name": name, "chances": {"d_score": p}} for name, p in (passing | chances).items()]
+
+
+def test_a_run_tells_which_failures_may_be_chance() -> None:
+    assert run_failures(cells()) is None
+    assert run_failures([]) is None
+    found = run_failures(cells(edge=0.02, clear=1e-6))
+    assert found is not None
+    assert str(found) == "1 of 2 failed checks stand at 5 % for all 100 checks of the run (Holm)"
+    assert found.doubtful == ("edge (d_score)",)
+
+
+def test_what_is_declared_is_no_failure_but_one_of_the_checks() -> None:
+    found = cells(edge=0.02, clear=1e-6)
+    declared = [{**cell, "expected": cell["name"] == "edge"} for cell in found]
+    known = run_failures(declared)
+    assert known is not None
+    assert (known.failed, known.doubtful, known.checks) == (1, (), 100)
+    assert run_failures([{**cell, "expected": True} for cell in found]) is None
+
+
+def test_a_cell_that_is_missing_has_no_checks() -> None:
+    found = run_failures([*cells(clear=1e-6), {"name": "missing"}])
+    assert found is not None
+    assert found.checks == 100

@@ -31,7 +31,7 @@ def test_each_image_has_the_attack_that_gained_most_on_it() -> None:
     assert found.subject == SUBJECT
     assert found.gain.value == pytest.approx((12 + 20 + 33 + 40) / 4)
     assert found.attribution == {"apgd": 0.5, "square": 0.5}
-    assert found.attributed == "square 50%, apgd 50%"
+    assert found.attributed == "square 50 %, apgd 50 %"
     assert found.images == 4
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from iqa_robustness.gate.measurements import measure
 from iqa_robustness.reporting.distributions import BINS, Scale, bars, distribution_of
+from iqa_robustness.reporting.html import summary_html
 
 GAINS = st.lists(st.floats(-150, 150, allow_nan=False).map(lambda gain: round(gain, 3)), min_size=1, max_size=40)
 
@@ -74,6 +75,26 @@ def test_a_scale_shows_zero_and_everything(make_record: Any, gains: list[float])
     assert places == sorted(places)
     assert places[0] >= -0.01
     assert places[-1] <= 200.01
+
+
+def test_one_far_image_flattens_no_other_cell() -> None:
+    found = [{"low": -5.0 - n, "high": 20.0 + n, "quartiles": [0.0] * 3, "counts": [1]} for n in range(40)]
+    whole = Scale.over(found, width=100)
+    assert (whole.low, whole.high) == (-44.0, 59.0)
+    far = Scale.over([*found, {**found[0], "low": -4000.0}], width=100)
+    assert -100 < far.low < -44
+    assert far.high == 59.0
+    assert far.place(-4000.0) == 0
+    assert far.place(4000.0) == 100
+
+
+@pytest.mark.parametrize(("low", "high", "arrows"), [(-4000.0, 15.0, 1), (-4000.0, 900.0, 2), (-5.0, 15.0, 0)])
+def test_a_line_that_goes_on_has_an_arrow(outcome: Any, low: float, high: float, arrows: int) -> None:
+    gains = {"low": low, "high": high, "quartiles": [0.0] * 3, "counts": [1]}
+    cells = [outcome(metric=f"m{number}") for number in range(40)] + [outcome(gains=gains)]
+    page = summary_html(cells, {})
+    strips = "".join(re.findall(r'<svg class="strip".*?</svg>', page))
+    assert strips.count("M4 4L0 7L4 10") + strips.count("4l4 3l-4 3") == arrows
 
 
 def test_a_scale_of_nothing_is_still_one() -> None:

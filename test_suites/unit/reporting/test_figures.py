@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
-from iqa_robustness.reporting.figures import Panel, amplified_difference, contact_sheet, shift_plot, spoken
+from iqa_robustness.reporting.figures import Panel, amplified_difference, contact_sheet, curve_plot, shift_plot, spoken
+from iqa_robustness.reporting.results import Curve
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 255))
@@ -75,3 +76,28 @@ def test_a_long_title_is_wrapped_and_not_cut_off() -> None:
     assert title not in lines
     assert any(line.startswith("some.package.of.somebody:ItsMetric / another") for line in lines)
     assert any(line.endswith("a few more words") for line in lines)
+
+
+def words(svg: str) -> list[str]:
+    return [
+        "".join(element.itertext()) for element in ElementTree.fromstring(svg).iter() if element.tag.endswith("text")
+    ]
+
+
+def curve(attack: str, *levels: float) -> Curve:
+    return Curve(attack=attack, limits=[level / 255 for level in levels], gains=[(9.0, 8.0, 10.0)] * len(levels))
+
+
+def test_a_curve_is_labelled_at_its_budgets() -> None:
+    shown = words(curve_plot([curve("ifgsm", 2, 4, 8), curve("square", 4, 8)], "linf"))
+    assert shown[:4] == ["2", "4", "8", "budget: l∞, levels of 255"]
+
+
+def test_budgets_that_would_run_into_each_other_leave_the_axis_its_own_labels() -> None:
+    shown = words(curve_plot([curve("ifgsm", 2, 2.1, 16)], "linf"))
+    assert "2.1" not in shown
+    assert len(shown) > 6
+
+
+def test_a_single_budget_is_one_label() -> None:
+    assert "4" in words(curve_plot([curve("ifgsm", 4)], "linf"))

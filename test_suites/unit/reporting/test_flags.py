@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from iqa_robustness.gate.measurements import measure
 from iqa_robustness.reporting.flags import PSEUDO, VACUOUS, cell_flags, datasets, numerics, run_flags
 from iqa_robustness.reporting.html import summary_html
 from iqa_robustness.reporting.results import NONADAPTIVE_ONLY, pair_rows
@@ -38,20 +39,48 @@ def test_every_limit_is_named_with_what_it_is_about(outcome: Any, certified: Any
     cells[0]["measures"]["rank_flips"] = [0.1, 0.0, 0.2]
     found = flags_of(cells)
     assert [*found] == [
-        "Opinion scores are pseudo (1 cells)",
+        "Opinion scores are pseudo (1 cell)",
         "Non-adaptive only (2 pairs)",
         "Not gated (2 measures)",
-        "Vacuous certificates (1 cells)",
+        "Vacuous certificates (1 cell)",
         "Computed in different ways",
     ]
     assert found["Non-adaptive only (2 pairs)"].about == ("compact behind flip", "compact behind ms")
-    assert found["Not gated (2 measures)"].text == f"R{NOTE[1:]}."
-    assert found["Not gated (2 measures)"].about == ("rank_flips", "srocc_shift")
-    assert found["Vacuous certificates (1 cells)"].about == (cells[2]["name"],)
+    assert found["Not gated (2 measures)"].text.startswith("Reported only: 6 images a cell are too few")
+    assert found["Not gated (2 measures)"].about == ("rank_flips (50)", "srocc_shift (50)")
+    assert found["Vacuous certificates (1 cell)"].about == (cells[2]["name"],)
     page = summary_html(cells, {})
     for flag in found.values():
         assert flag.title in page
     assert page.count(">not gated</span>") == 1
+
+
+def test_measures_with_too_few_images_are_one_flag_whatever_their_numbers(outcome: Any) -> None:
+    other = "not applicable: the data set has no opinion scores"
+    notes = [{"rank_flips": NOTE, "srocc_adv": other}, {"rank_flips": NOTE.replace("6", "12")}]
+    found = flags_of([outcome(notes=each) for each in notes])
+    assert [*found] == ["Not gated (1 measure)"]  # two flags of one title: the other reason has its own
+    few, without = run_flags([outcome(notes=each) for each in notes], [])
+    assert few.text.startswith("Reported only: 6 to 12 images a cell are too few")
+    assert (few.about, without.about) == (("rank_flips (50)",), ("srocc_adv",))
+    assert without.text == "Not applicable: the data set has no opinion scores."
+
+
+def test_the_note_of_too_few_images_is_the_one_that_measures_write(make_record: Any) -> None:
+    notes = {name: found.note for name, found in measure(make_record(images=6)).items() if found.note}
+    (flag,) = run_flags([{"notes": notes, "mos_kind": "human", "certificate": {}, "measures": {}, "numerics": {}}], [])
+    assert "rank_flips (50)" in flag.about
+
+
+def test_failures_that_may_be_chance_are_named(outcome: Any) -> None:
+    others = [outcome(metric=f"m{number}", chances={"d_score": None}) for number in range(30)]
+    red = [outcome(defense=name, status="fail", chances={"d_score": p}) for name, p in (("edge", 0.02), ("far", 1e-6))]
+    found = flags_of([*others, red[1]])
+    assert not any("chance" in title for title in found)
+    found = flags_of([*others, *red])
+    flag = found["Failures that may be chance (1 check)"]
+    assert flag.about == ("nonadaptive:compact/edge/ifgsm/medium (d_score)",)
+    assert flag.text.startswith("1 of 2 failed checks stand at 5 % for all 32 checks of the run")
 
 
 @pytest.mark.parametrize(("chosen", "expected"), [("none", [PSEUDO]), ("flip", [PSEUDO, NONADAPTIVE_ONLY])])

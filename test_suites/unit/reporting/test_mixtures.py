@@ -64,7 +64,7 @@ def test_both_summaries_have_the_table_only_where_something_was_mixed(mixed: Any
     assert "0.60 (0.25)" in page
     part = text[text.index("## Unknown attack") :].partition("\n## Defenses")[0].splitlines()
     rows = [line for line in part if line.startswith("|")]
-    assert rows[0].startswith("| metric | defense | scenario | worst attack | opinion scores, 10% |")
+    assert rows[0].startswith("| metric | defense | scenario | worst attack | opinion scores, 10 % |")
     assert len({row.count("|") for row in rows}) == 1
     assert rows[3] == "| compact | flip | nonadaptive | ifgsm/medium |" + 6 * " 0.60 (0.25) |"
     for shown in (summary_html([outcome()], {}), summary_markdown([outcome()], {})):

@@ -20,7 +20,7 @@ PICTURE = "data:image/webp;base64,UklGRg=="
 class Page(HTMLParser):
     """Elements with their attributes, in order; and that tags nest."""
 
-    VOID = frozenset({"meta", "br", "input", "img"})
+    VOID = frozenset({"meta", "br", "wbr", "input", "img"})
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -121,6 +121,11 @@ def test_equal_outcomes_give_equal_bytes(cells: list[Any]) -> None:
     assert "<svg" in summary_html(cells, FACTS)
 
 
+def test_long_names_may_break_where_a_reader_would_break_them(outcome: Any) -> None:
+    page = summary_html([outcome(metric="my.package:My<Metric>")], FACTS)
+    assert "<td>my.<wbr>package:<wbr>My&lt;Metric&gt;</td>" in page
+
+
 def test_what_people_wrote_is_escaped_everywhere(outcome: Any) -> None:
     nasty = "<script>alert(1)</script>\"'&"
     cell = outcome(
@@ -179,7 +184,7 @@ def test_pictures_are_shown_where_there_are_any_and_a_missing_one_says_why(outco
     ]
     assert "256 × 256 of 512 × 512 pixels" in text
     assert "No pictures: the data set holds other images." in text
-    assert "the worst image of 1 cells" in text
+    assert "the worst image of 1 cell," in text
     bare = summary_html(cells, FACTS)
     assert "<img" not in bare
     assert "pictures" not in bare.lower()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from iqa_robustness.errors import StoreError
-from iqa_robustness.gate.measurements import measure
+from iqa_robustness.gate.measurements import MEASURES, measure
 from iqa_robustness.gate.thresholds import Bound, CellThresholds
 from iqa_robustness.gate.verdict import judge, judge_measured
 from iqa_robustness.reporting import readings
@@ -53,6 +53,9 @@ def test_what_is_kept_is_what_would_be_read(full: MakeRecord, facts: dict[str, A
     first = Readings(Store(tmp_path)).of(entry)
     again = Readings(Store(tmp_path)).of(entry, lambda _: pytest.fail("read once more"))
     assert text(again) == text(first) == text(Reading.of(Record.from_files(entry.files())))
+    # In the same order too: a report of what was just computed equals one of what was found, byte for byte.
+    assert json.dumps(again.document()) == json.dumps(first.document())
+    assert [*again.measurements] == [name for name in MEASURES if name in again.measurements]
 
 
 @pytest.mark.parametrize("bound", [Bound(max=50), Bound(max=1), Bound(max=8.2)], ids=["pass", "fail", "between"])

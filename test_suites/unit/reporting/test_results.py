@@ -26,6 +26,7 @@ from iqa_robustness.reporting.results import (
     shown_worst_cases,
     spoken_counts,
     spoken_noise,
+    spoken_shares,
     undefended_attacks,
 )
 from iqa_robustness.reporting.table import summary_lines
@@ -113,7 +114,7 @@ def test_a_worst_case_is_a_row_of_the_table(outcome: Any) -> None:
     row = table[table["attack"] == "worst-case"].iloc[0]
     assert (row["metric"], row["defense"], row["goal"], row["strength"]) == ("compact", "none", "raise", "strong")
     assert (row["gain"], row["gain_low"], row["gain_high"]) == (41.25, 30.0, 52.0)
-    assert row["attribution"] == "apgd 75%, square 25%"
+    assert row["attribution"] == "apgd 75 %, square 25 %"
 
 
 def test_a_worst_case_stands_in_both_summaries(outcome: Any) -> None:
@@ -121,7 +122,7 @@ def test_a_worst_case_stands_in_both_summaries(outcome: Any) -> None:
     assert "41.2 [30.0, 52.0]" in page
     for shown in (page, text):
         assert "Worst case over attacks" in shown
-        assert "apgd 75%, square 25%" in shown
+        assert "apgd 75 %, square 25 %" in shown
     assert "Worst case" not in summary_html([outcome()], {})
 
 
@@ -253,6 +254,12 @@ def test_whose_image_was_worst_is_weighted_by_images(adaptive: Any) -> None:
     assert (row.queried_images, row.noise) == (12, 1.25)
 
 
+def test_shares_are_said_in_one_order_whatever_the_order_they_were_kept_in() -> None:
+    shares = {"transferred": 0.1, "queried": 0.0, "adaptive": 0.9}
+    assert spoken_shares(shares) == "adaptive 90 %, transferred 10 %, queried 0 %"
+    assert spoken_shares(dict(sorted(shares.items()))) == spoken_shares(shares)
+
+
 def test_protocols_attribution_and_noise_stand_in_every_report(outcome: Any, adaptive: Any) -> None:
     cells = [outcome(), adaptive()]
     spoken = "adaptive 90 %, transferred 10 %, queried 0 %"
@@ -261,7 +268,7 @@ def test_protocols_attribution_and_noise_stand_in_every_report(outcome: Any, ada
     assert f"| compact | crop | eot-8 | worst-of-4 | {spoken} | 12 | 1.2 |" in markdown
     assert "| placebo | noise |" in markdown
     page = summary_html(cells, {})
-    assert page.count(spoken) == 2  # the pair's row, the cell's own
+    assert page.replace("\u00a0", " ").count(spoken) == 2  # the pair's row, the cell's own
     assert ">eot-8<" in page
     table = results_table(cells)
     assert table["worst_transferred"].tolist()[0] == 0.1

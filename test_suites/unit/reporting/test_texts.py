@@ -17,7 +17,7 @@ FACTS = {"profile": "smoke", "images": "mini"}
 class Page(HTMLParser):
     """Checks that tags nest, and collects the text."""
 
-    VOID = frozenset({"meta", "br", "link", "img", "hr", "input"})
+    VOID = frozenset({"meta", "br", "wbr", "link", "img", "hr", "input"})
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -101,6 +101,26 @@ def test_the_terminal_says_what_was_lost_and_what_was_reused(outcome: Any) -> No
     assert "7 not run, no worker was left for them: x::0, x::1, x::2, x::3, x::4 and 2 more" in waiting
 
 
+def test_failures_that_may_be_chance_are_named_in_the_terminal_and_in_markdown(outcome: Any, red: Any) -> None:
+    passing = [outcome(metric=f"m{number}", chances={"d_score": None}) for number in range(30)]
+    edge = [outcome(metric=f"e{n}", status="fail", exit_code=1, chances={"d_score": 0.02}) for n in range(23)]
+    cells = [*passing, *edge, {**red, "chances": {"d_score": 1e-6}}]
+    said = "1 of 24 failed checks stand at 5 % for all 54 checks of the run (Holm)"
+    lines = summary_lines(cells)
+    assert said in lines
+    (line,) = [line for line in lines if "chance" in line]
+    assert line.startswith("23 may be chance: nonadaptive:e0/none/ifgsm/medium (d_score), ")
+    assert line.endswith(" and 18 more")
+    text = summary_markdown(cells, FACTS)
+    assert f"\n{said}; 23 may be chance, see below.\n" in text
+    below = text.split("### May be chance")[1]
+    assert below.count("- `nonadaptive:e") == 20
+    assert "- … and 3 more (summary.html)" in below
+    alone = [*passing, {**red, "chances": {"d_score": 1e-6}}]
+    assert "1 of 1 failed checks stand" in summary_markdown(alone, FACTS)
+    assert "chance" not in summary_markdown(alone, FACTS) + "".join(summary_lines(alone))
+
+
 @pytest.mark.parametrize(("kind", "said"), [("pseudo", True), ("human", False)])
 def test_pseudo_scores_are_called_so_everywhere(outcome: Any, kind: str, said: bool) -> None:
     cells = [outcome(mos_kind=kind)]
@@ -112,9 +132,9 @@ def test_pseudo_scores_are_called_so_everywhere(outcome: Any, kind: str, said: b
 def test_controls_are_counted_apart(outcome: Any) -> None:
     control = outcome(metric="iqa_robustness.metrics.planted:Vulnerable", status="fail")
     lines = summary_lines([outcome(), control])
-    assert "1 cells: 1 pass" in lines
-    assert "1 cells of planted subjects judged the harness itself" in lines
-    assert "1 cells: 1 pass." in summary_markdown([outcome(), control], FACTS)
+    assert "1 cell: 1 pass" in lines
+    assert "1 cell of planted subjects judged the harness itself" in lines
+    assert "1 cell: 1 pass." in summary_markdown([outcome(), control], FACTS)
 
 
 def test_markdown_lists_what_is_not_green_with_reasons_and_weaknesses_once(outcome: Any, red: Any, weak: Any) -> None:

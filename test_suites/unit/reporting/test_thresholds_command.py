@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from iqa_robustness.bench.profiles import profile
 from iqa_robustness.cli import main
 from iqa_robustness.errors import ConfigurationError, ExitCode
 from iqa_robustness.gate.thresholds import Thresholds
+from iqa_robustness.reporting.leaderboard_selection import is_for_selection
 from iqa_robustness.reporting.threshold_cells import NamedCell, named_cells, profile_cells
 from iqa_robustness.reporting.threshold_lint import findings
 from iqa_robustness.reporting.threshold_suggestions import _loosened, completed, suggestions
@@ -120,6 +122,26 @@ def test_a_bound_that_is_never_measured_and_a_cell_without_any_say_so(
     assert "no rule covers it" in out
     main(["thresholds", "explain", "transfer:lite0/none/ifgsm/weak", "--iqa-thresholds", str(file)])
     assert "no threshold applies: the cell cannot pass" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("cell", "hint"),
+    [("compact/flip/ifsgm/medium", "ifgsm"), ("compactt/flip/ifgsm/weak", "compact"), ("compact/jpg", "jpeg")],
+)
+def test_a_cell_of_names_that_do_not_exist_is_refused(
+    cell: str, hint: str, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["thresholds", "explain", cell, "--iqa-thresholds", str(file)]) == ExitCode.CONFIGURATION
+    said = capsys.readouterr()
+    assert f"did you mean {hint}" in said.err + said.out
+
+
+@pytest.mark.parametrize("metric", ["own:Contrast", "exec:./score --range=[0,1]", "onnx:a.onnx"])
+def test_a_cell_of_ones_own_metric_is_explained(metric: str, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cell = f"adaptive:{metric}/gaussian-blur+unsharp/ifgsm/medium:lower"
+    assert main(["thresholds", "explain", cell, "--iqa-thresholds", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{metric} behind gaussian-blur+unsharp, adaptive, ifgsm medium, lower\n")
 
 
 # --- lint -----------------------------------------------------------------------------------------------------------
@@ -224,6 +246,24 @@ def test_cells_that_do_not_pass_and_bounds_that_are_not_tighter_suggest_nothing(
     assert len(suggestions(tight, [(cell, make_record())], margin=0.0)) == 1
 
 
+def test_a_bound_that_does_not_hold_on_held_out_contents_is_not_suggested(make_record: MakeRecord) -> None:
+    """Half of the contents are moved by 2 %, the others by 12: what was learned from the first is no promise."""
+    cell = NamedCell(metric="lite0", defense="flip", attack="ifgsm", strength="weak")
+    clean, limits = np.linspace(20, 80, 60), "version: 1\ndefaults: {nonadaptive: {d_score: {max: 40}}}\n"
+    alike = make_record(clean=clean, defended_attacked=clean + 7.0)
+    assert len(suggestions(thresholds(limits), [(cell, alike)])) == 1
+    calm = np.array([is_for_selection(content) for content in alike.contents])
+    assert 10 < calm.sum() < 50
+    uneven = make_record(clean=clean, defended_attacked=clean + np.where(calm, 2.0, 12.0))
+    assert suggestions(thresholds(limits), [(cell, uneven)]) == []
+    # The other way round it does hold.
+    cautious = make_record(clean=clean, defended_attacked=clean + np.where(calm, 12.0, 2.0))
+    assert len(suggestions(thresholds(limits), [(cell, cautious)])) == 1
+    few = make_record(contents=3, clean=clean, defended_attacked=clean + 7.0)
+    assert min(sum(map(is_for_selection, {*few.contents})), 3 - sum(map(is_for_selection, {*few.contents}))) < 2
+    assert len(suggestions(thresholds(limits), [(cell, few)])) == 1
+
+
 def test_the_file_keeps_its_text_and_says_what_was_suggested(make_record: MakeRecord) -> None:
     cell = NamedCell(metric="exec:./score --range=[0,1]", defense="flip", attack="ifgsm", strength="weak")
     found = suggestions(thresholds(), [(cell, make_record())])
@@ -233,6 +273,26 @@ def test_the_file_keeps_its_text_and_says_what_was_suggested(make_record: MakeRe
     assert str(again.for_cell(cell).bounds["d_score"]) == str(found[0].bounds["d_score"])
     bare = completed("version: 1\ndefaults: {nonadaptive: {d_score: {max: 20}}}\n", found)
     assert len(thresholds(bare).rules) == 1
+
+
+@pytest.mark.parametrize("rules", ["rules: []", "rules: [ ]  # none yet", "rules:"])
+def test_rules_are_added_where_there_are_none_yet(make_record: MakeRecord, rules: str) -> None:
+    cell = NamedCell(metric="lite0", defense="flip", attack="ifgsm", strength="weak")
+    found = suggestions(thresholds(), [(cell, make_record())])
+    text = f"version: 1\ndefaults: {{nonadaptive: {{d_score: {{max: 20}}}}}}\n{rules}\n#  - match: {{attack: square}}\n"
+    after = completed(text, found)
+    assert len(thresholds(after).rules) == 1
+    assert "#  - match: {attack: square}\n" in after
+    assert ("# none yet" in text) is ("# none yet" in after)
+
+
+def test_the_file_that_init_writes_takes_suggestions(tmp_path: Path, make_record: MakeRecord) -> None:
+    assert main(["init", "--iqa-metric", "lite0", "--to", str(tmp_path), "--ci", "none", "--no-qualify"]) == 0
+    path = tmp_path / "thresholds.yaml"
+    cell = NamedCell(metric="lite0", defense="flip", attack="ifgsm", strength="weak")
+    found = suggestions(thresholds(), [(cell, make_record())])
+    path.write_text(completed(path.read_text(encoding="utf-8"), found), encoding="utf-8")
+    assert len(Thresholds.load(path).rules) == 1
 
 
 @example(value=5e-324, side="min", margin=0.0)
