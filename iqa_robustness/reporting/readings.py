@@ -18,7 +18,7 @@ from iqa_robustness.measures import Interval
 from iqa_robustness.reporting.distributions import distribution_of
 from iqa_robustness.store import Entry, Key, Record, Store
 
-VERSION = 2
+VERSION = 3
 """Raised with every change of a measure's numbers, of what makes an attack invalid, or of what is kept here."""
 
 _FILE, _RECORD = "reading.json", "record.parquet"
