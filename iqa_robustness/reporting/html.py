@@ -54,6 +54,8 @@ from iqa_robustness.reporting.transfers import transfer_matrices
 _FULL = 60.0
 # Widths of the drawings of gains, and the height of a histogram, units of their view boxes.
 _STRIP, _HISTOGRAM, _HEIGHT = 112.0, 416.0, 48.0
+# Characters of a name that a column of a table has room for.
+_SHORT = 14
 
 
 def summary_html(
@@ -201,7 +203,12 @@ def _place(cell: Outcome | None) -> dict[str, Any] | None:
 
 
 def _breakable(name: str) -> Markup:
-    """A name that may go on in the next line after a colon or a dot, as `package.module:Class` is long."""
+    """A name that may go on in the next line after a colon or a dot, as `package.module:Class` is long.
+
+    A short one stays in one piece: browsers would break it at its hyphens.
+    """
+    if len(name) <= _SHORT:
+        return Markup('<span class="whole">{}</span>').format(name) if "-" in name else Markup.escape(name)
     return Markup("<wbr>").join(re.split(r"(?<=[:.])", name))
 
 
