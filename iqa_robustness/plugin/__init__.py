@@ -25,6 +25,7 @@ __all__ = [
     "gate",
     "pair",
     "pytest_addoption",
+    "pytest_cmdline_main",
     "pytest_collection_finish",
     "pytest_collection_modifyitems",
     "pytest_configure",
@@ -36,6 +37,12 @@ __all__ = [
     "pytest_xdist_auto_num_workers",
     "pytest_xdist_setupnodes",
 ]
+
+
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """What ends badly with workers is refused before anything is configured: allure-pytest deletes when it is."""
+    if not is_worker(config) and has_workers(config) and is_concerned(config):
+        refuse_traps(config)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,8 +59,6 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(summary, "iqa_robustness_summary")
         config.pluginmanager.register(Doubts(summary.session, summary.outcomes), "iqa_robustness_doubts")
         if has_workers(config):
-            if is_concerned(config):
-                refuse_traps(config)
             distribution = Distribution(summary.session, summary.outcomes)
             config.pluginmanager.register(distribution, "iqa_robustness_distribution")
 
