@@ -41,9 +41,15 @@ __all__ = [
 
 
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Before the session, and after pytest-xdist has counted its workers: a plan tells other plugins to keep quiet."""
+    """Before anything is configured, and after pytest-xdist has counted its workers.
+
+    A plan tells other plugins to keep quiet. What ends badly with workers is refused: allure-pytest deletes results when
+    it is configured.
+    """
     if is_asked(config):
         config.pluginmanager.register(PlanRun(config), PLAN)
+    elif not is_worker(config) and has_workers(config) and is_concerned(config):
+        refuse_traps(config)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -60,8 +66,6 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(summary, "iqa_robustness_summary")
         config.pluginmanager.register(Doubts(summary.session, summary.outcomes), "iqa_robustness_doubts")
         if has_workers(config):
-            if is_concerned(config):
-                refuse_traps(config)
             distribution = Distribution(summary.session, summary.outcomes)
             config.pluginmanager.register(distribution, "iqa_robustness_distribution")
 

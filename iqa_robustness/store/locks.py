@@ -38,7 +38,7 @@ def held(path: Path) -> Iterator[None]:
 def is_free(path: Path) -> bool:
     """Whether nobody holds a lock."""
     try:
-        with FileLock(path, blocking=False):
+        with FileLock(path, timeout=0):
             return True
     except (Timeout, OSError):
         return False
@@ -46,7 +46,7 @@ def is_free(path: Path) -> bool:
 
 def remove_free(path: Path) -> None:
     """Remove a lock's file unless somebody holds it. It is held meanwhile: who waits tries again with a new file."""
-    with contextlib.suppress(Timeout, OSError), FileLock(path, blocking=False):
+    with contextlib.suppress(Timeout, OSError), FileLock(path, timeout=0):
         path.unlink(missing_ok=True)
 
 

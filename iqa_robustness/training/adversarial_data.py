@@ -96,8 +96,14 @@ class Views(Dataset[tuple[Tensor, Tensor]]):
 
 def _augmentation(recipe: AdversarialRecipe) -> Any:
     """uint8 (3, H, W) to the view."""
-    ensure_torchvision()
-    from torchvision.transforms import v2
+    try:
+        ensure_torchvision()
+        from torchvision.transforms import v2
+    except (ImportError, RuntimeError) as error:
+        raise ConfigurationError(
+            f"adversarial training cuts its views with torchvision, which cannot be imported: {error}",
+            fix="pip install torchvision, the version that goes with torch, or 'iqa-robustness[pyiqa]'",
+        ) from error
 
     steps: list[Any] = [v2.RandomHorizontalFlip()]
     if recipe.side and recipe.damage:

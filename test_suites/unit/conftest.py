@@ -14,6 +14,7 @@ import torch
 from hypothesis import settings
 
 from iqa_robustness.bench.cell import Cell
+from iqa_robustness.compat import ensure_torchvision
 from iqa_robustness.store import Record
 
 # Properties are about values; how long an example takes depends on what else the machine does. Every change is judged
@@ -36,8 +37,33 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
+def torchvision() -> Any:
+    """The package, imported as the metrics import it; its tests are skipped where it is not installed."""
+    try:
+        ensure_torchvision()
+    except ImportError:
+        pytest.skip("torchvision is not installed")
+    import torchvision
+
+    return torchvision
+
+
+@pytest.fixture(scope="session")
+def diffusion() -> None:
+    """For tests of diffusion models, which are skipped where the extra is not installed."""
+    from iqa_robustness.defenses.purification.networks.noise_model import diffusers
+    from iqa_robustness.errors import CapabilityError
+
+    try:
+        diffusers()
+    except CapabilityError:
+        pytest.skip("diffusers is not installed")
+
+
+@pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """URL of an S3 server in this process."""
+    pytest.importorskip("s3fs")
     server_module = pytest.importorskip("moto.server")
     server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

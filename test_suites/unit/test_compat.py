@@ -97,6 +97,7 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     return found
 
 
+@pytest.mark.usefixtures("torchvision")
 def test_the_installed_torchvision_resizes_and_builds_models_afterwards() -> None:
     found, picture, scores, operators = run(REAL)  # type: ignore[misc]
     assert found in (["native", "native"], ["shim", "shim"])

@@ -59,7 +59,9 @@ def test_the_lowest_declared_versions_are_those_that_were_installed() -> None:
     lowest = dict(
         line.split("==") for line in (ROOT / "constraints-lowest.txt").read_text().splitlines() if "==" in line
     )
-    for requirement in PROJECT["dependencies"]:
+    extras = PROJECT["optional-dependencies"]
+    of_extras = [line for name in ("diffusion", "keras", "matlab", "onnx", "pyiqa", "xlsx") for line in extras[name]]
+    for requirement in [*PROJECT["dependencies"], *of_extras]:
         name, bound = re.fullmatch(r"([\w-]+)[>=]=([\w.]+).*", requirement).groups()  # type: ignore[union-attr]
         assert lowest[name].startswith(bound), f"{requirement}, and constraints-lowest.txt has {lowest[name]}"
 

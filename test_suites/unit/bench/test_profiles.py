@@ -66,7 +66,9 @@ def test_an_unknown_profile_is_answered_with_close_ones() -> None:
 
 
 @pytest.mark.parametrize("name", ["smoke", "standard", "paper", "purification-study"])
-def test_a_profile_names_only_what_is_registered(name: str) -> None:
+def test_a_profile_names_only_what_is_registered(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Libraries of the extras may be missing where this runs; weights that no extra brings may not.
+    monkeypatch.setattr(defenses, "find_spec", lambda library: library)
     found = profiles.profile(name)
     assert found.metrics
     assert set(found.metrics) <= set(metrics.registry.names())

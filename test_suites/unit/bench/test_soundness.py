@@ -113,7 +113,10 @@ def test_each_image_has_a_ball_of_its_own(tmp_path: Path) -> None:
     certified, found, more = run(RandomizedSmoothing(n=120, n0=10), tmp_path)
     assert len({*certified["radius"].tolist()}) > 2
     assert (more["l2"] <= certified["radius"]).all()
-    np.testing.assert_allclose(more["l2"], certified["radius"], rtol=1e-3)
+    # The border, less what rounding may take: float32 values below 1 move by half an epsilon at most, all of them the
+    # same way in the worst case, and as much again is kept clear of the border; in a ball of 0.002 that shows.
+    rounding = np.finfo(np.float32).eps * np.sqrt(3 * SIZE[0] * SIZE[1])
+    np.testing.assert_allclose(more["l2"], certified["radius"], rtol=2e-5, atol=rounding)
     assert (more["forwards"] == STEPS * 2).all()
     assert (more["backwards"] == STEPS * 2).all()
     assert more["gradient_nonzero"].all()
@@ -188,21 +191,23 @@ def test_what_has_no_certificates_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("goal", ["raise", "lower"])
 @pytest.mark.parametrize(
-    ("sound", "unsound"),
-    [(MedianSmoothing, OverstatedMedian), (RandomizedSmoothing, OverstatedClass)],
+    # A class is 10 points wide, and noise of 0.018 moves a score by 0.6 (the slope times it, over √n): whichever
+    # numbers are drawn, four images have nearly all votes, before and after ten radii, which are up to 11 points.
+    ("sound", "unsound", "sigma"),
+    [(MedianSmoothing, OverstatedMedian, 0.12), (RandomizedSmoothing, OverstatedClass, 0.018)],
     ids=["median", "class"],
 )
 def test_what_is_overstated_is_found_broken_and_what_is_sound_is_not(
-    sound: Callable[..., Smoothing], unsound: Callable[..., Smoothing], goal: str, tmp_path: Path
+    sound: Callable[..., Smoothing], unsound: Callable[..., Smoothing], sigma: float, goal: str, tmp_path: Path
 ) -> None:
-    certified, _, more = run(sound(n=200), tmp_path, goal=goal)
+    certified, _, more = run(sound(n=200, sigma=sigma), tmp_path, goal=goal)
     tested = int((~certified["abstained"]).sum())
-    assert tested >= 4
+    assert tested >= 5
     assert not more["broken"].any()
-    *_, worse = run(unsound(n=200), tmp_path, goal=goal)
-    # A tenfold radius ends between two classes on some images, where none has a certain majority.
+    *_, worse = run(unsound(n=200, sigma=sigma), tmp_path, goal=goal)
+    # Two images stand next to an upper border: their radii are small, and ten of them down stay in the class.
     broken = int(worse["broken"].sum())
-    assert broken >= 2
+    assert broken >= 4
     assert binomtest(broken, tested, 0.001, alternative="greater").pvalue < 1e-4
 
 

@@ -61,6 +61,7 @@ def ran(*command: str, folder: Path, **environment: str) -> subprocess.Completed
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    pytest.importorskip("setuptools", minversion="77.0.3")  # as `build-system` in pyproject.toml
     folder = tmp_path_factory.mktemp("installed")
     source = folder / "source"
     source.mkdir()

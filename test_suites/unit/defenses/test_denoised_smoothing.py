@@ -208,6 +208,7 @@ def test_one_without_a_gradient_has_its_surrogates(kind: str) -> None:
 # --- the bundled model ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("diffusion")
 def test_the_bundled_model_is_given_the_noise_unclipped_and_takes_most_of_it_away(photographs: Any) -> None:
     image = torch.from_numpy(photographs[0]).permute(2, 0, 1)[None, :, :32, :48].float() / 255
     noise = Streams("n", ["a"]).normal(3, 32, 48)

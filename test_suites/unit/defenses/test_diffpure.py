@@ -31,7 +31,7 @@ LINEAR = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "be
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+def tiny(tmp_path_factory: pytest.TempPathFactory, diffusion: None) -> str:
     """A model with random weights, on disk: its results mean nothing, and follow from the input all the same."""
     torch.manual_seed(3)
     folder = tmp_path_factory.mktemp("tiny")
@@ -237,6 +237,7 @@ def test_a_model_is_loaded_once(tiny: str, tmp_path: Path, noise: Callable[..., 
     assert not any(value.is_inference() for value in DiffPure(weights=tiny).model(CPU).parameters())
 
 
+@pytest.mark.usefixtures("diffusion")
 def test_diffpure_and_unsharp_are_one_defense_with_one_key(noise: Callable[..., Tensor]) -> None:
     composed, images = defenses.create("diffpure+unsharp"), noise(2, 16, 24)
     assert isinstance(composed, Composition)
@@ -249,6 +250,7 @@ def test_diffpure_and_unsharp_are_one_defense_with_one_key(noise: Callable[..., 
     assert Key(document_of(defenses.create("diffpure+unsharp"))).digest in keys
 
 
+@pytest.mark.usefixtures("diffusion")
 def test_it_is_available_where_diffusers_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert defenses.available("diffpure")
     monkeypatch.setattr(defenses, "find_spec", lambda _: None)
@@ -259,6 +261,7 @@ def test_it_is_available_where_diffusers_is(monkeypatch: pytest.MonkeyPatch) -> 
 # --- the bundled model ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("diffusion")
 @pytest.mark.parametrize(("sigma", "gain"), [(10, 6.5), (15, 8.0), (25, 9.5), (50, 11.0)])
 def test_the_bundled_model_takes_noise_off_photographs(photographs: np.ndarray, sigma: int, gain: float) -> None:
     clean = from_uint8(photographs)
@@ -271,6 +274,7 @@ def test_the_bundled_model_takes_noise_off_photographs(photographs: np.ndarray, 
     assert better.mean() >= gain
 
 
+@pytest.mark.usefixtures("diffusion")
 def test_denoise_passes_gradients_and_refuses_noise_that_the_model_does_not_know(noise: Callable[..., Tensor]) -> None:
     images = noise(1, 16, 16).requires_grad_()
     (slope,) = torch.autograd.grad(denoise(images, 0.1).sum(), images)
@@ -280,6 +284,7 @@ def test_denoise_passes_gradients_and_refuses_noise_that_the_model_does_not_know
         denoise(images, 100.0)
 
 
+@pytest.mark.usefixtures("diffusion")
 def test_a_purified_photograph_is_nearer_to_the_clean_one_than_the_disturbed_one(photographs: np.ndarray) -> None:
     clean = from_uint8(photographs)
     disturbed = (clean + 8 / 255 * Streams("signs", [*"abcd"]).signs(*clean.shape[1:])).clamp(0, 1)

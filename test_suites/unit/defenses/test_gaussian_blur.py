@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from iqa_robustness.compat import ensure_torchvision
 from iqa_robustness.defenses.purification.gaussian_blur import GaussianBlur
 from iqa_robustness.errors import ConfigurationError
 
@@ -33,9 +32,9 @@ def test_it_is_the_mean_with_gaussian_weights_of_the_published_width(grain: Tens
     assert np.abs(defense.purify(grain).numpy() - scipy_blurred(grain, size, sigma)).max() < 1e-6
 
 
+@pytest.mark.usefixtures("torchvision")
 @pytest.mark.parametrize("size", KERNELS)
 def test_it_is_what_torchvision_computes(grain: Tensor, size: int) -> None:
-    ensure_torchvision()
     functional = pytest.importorskip("torchvision.transforms.v2.functional")
     defense = GaussianBlur(kernel_size=size)
     expected = functional.gaussian_blur(grain, [size, size], [defense.sigma, defense.sigma])

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from iqa_robustness.compat import ensure_torchvision
 from iqa_robustness.defenses.purification.resize import Resize
 from iqa_robustness.errors import ConfigurationError
 
@@ -34,9 +33,9 @@ def test_it_is_pillows_shrinking(grain: Tensor, scale: float, size: tuple[int, i
     assert np.abs(purified.numpy() - pillow(grain, *size)).max() < 5e-6
 
 
+@pytest.mark.usefixtures("torchvision")
 @pytest.mark.parametrize("scale", SCALES)
 def test_as_published_it_is_torchvisions_without_antialiasing(grain: Tensor, scale: float) -> None:
-    ensure_torchvision()
     functional = pytest.importorskip("torchvision.transforms.v2.functional")
     purified = Resize(scale=scale, paper=True).purify(grain)
     assert torch.equal(purified, functional.resize(grain, [*purified.shape[2:]], antialias=False))

@@ -9,7 +9,6 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-from iqa_robustness.compat import ensure_torchvision
 from iqa_robustness.defenses.purification.rotate import Rotate, rotated
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.streams import Streams
@@ -28,9 +27,9 @@ def test_an_image_is_turned_as_scipy_does_mirrored_at_its_edges(grain: Tensor, a
     assert np.abs(turned - expected).max() < 3e-5
 
 
+@pytest.mark.usefixtures("torchvision")
 @pytest.mark.parametrize("angle", ANGLES)
 def test_as_published_it_is_torchvisions_nearest_pixel_with_black_wedges(grain: Tensor, angle: float) -> None:
-    ensure_torchvision()
     functional = pytest.importorskip("torchvision.transforms.v2.functional")
     assert torch.equal(rotated(grain, torch.full((2,), angle), paper=True), functional.rotate(grain, angle))
 

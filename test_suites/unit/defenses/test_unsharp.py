@@ -10,15 +10,14 @@ from hypothesis import strategies as st
 from skimage.filters import unsharp_mask
 from torch import Tensor
 
-from iqa_robustness.compat import ensure_torchvision
 from iqa_robustness.defenses.purification.gaussian_blur import blurred
 from iqa_robustness.defenses.purification.unsharp import Unsharp
 from iqa_robustness.errors import ConfigurationError
 
 
+@pytest.mark.usefixtures("torchvision")
 @pytest.mark.parametrize("size", Unsharp.parameter_values)
 def test_it_adds_what_torchvisions_blur_takes_away(grain: Tensor, size: int) -> None:
-    ensure_torchvision()
     functional = pytest.importorskip("torchvision.transforms.v2.functional")
     expected = (2 * grain - functional.gaussian_blur(grain, [size, size], [1.0, 1.0])).clamp(0, 1)
     assert torch.allclose(Unsharp(kernel_size=size).purify(grain), expected, atol=2e-6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -301,7 +302,10 @@ def test_the_climbs_interval_leaves_out_rivals_as_well_as_entrants(make_record: 
     record = noisy(make_record, contents=15)
     before, after = record.scores("defended_clean"), record.scores("defended_attacked")
     expected = statistic_interval(lambda rows: rank_displacement(before[rows], after[rows]), record.contents)
-    assert measure(record)["rank_displacement"].interval == expected.within(-100, 100)
+    # Ranks are counted in another order here and there: the last bits of a mean over 60 images may differ.
+    assert astuple(measure(record)["rank_displacement"].interval) == pytest.approx(
+        astuple(expected.within(-100, 100)), rel=1e-10
+    )
 
 
 def test_fewer_images_cannot_show_a_tenth_of_abstentions() -> None:

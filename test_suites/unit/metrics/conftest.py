@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from iqa_robustness import datasets, metrics
-from iqa_robustness.compat import ensure_torchvision
 from iqa_robustness.datasets.base import View, view
 from iqa_robustness.metrics.base import Metric
 
@@ -154,15 +153,3 @@ def gradient() -> Callable[[Metric, Tensor], Tensor]:
         return slope
 
     return measure
-
-
-@pytest.fixture(scope="session")
-def torchvision() -> Any:
-    """The package, imported as the metrics import it; its tests are skipped where it is not installed."""
-    try:
-        ensure_torchvision()
-    except ImportError:
-        pytest.skip("torchvision is not installed")
-    import torchvision
-
-    return torchvision

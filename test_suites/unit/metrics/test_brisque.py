@@ -18,7 +18,6 @@ from scipy.ndimage import correlate
 from scipy.special import gamma
 
 from iqa_robustness import metrics
-from iqa_robustness.compat import ensure_torchvision
 from iqa_robustness.errors import ImageContractError, WeightsError
 from iqa_robustness.images import from_uint8
 from iqa_robustness.metrics.brisque import Brisque
@@ -125,9 +124,9 @@ def test_equals_the_published_algorithm(metric: Brisque, vectors: np.ndarray, si
     assert metric(images).dtype == torch.float32
 
 
+@pytest.mark.usefixtures("torchvision")
 def test_agrees_with_pyiqa(metric: Brisque, vectors: np.ndarray) -> None:
     """Its filters are float32 and its `imresize` mirrors without repeating the border pixel."""
-    ensure_torchvision()
     pytest.importorskip("pyiqa")
     from pyiqa.archs.brisque_arch import natural_scene_statistics
 

@@ -20,7 +20,6 @@ from scipy.special import gamma
 from torch import Tensor
 
 from iqa_robustness import metrics
-from iqa_robustness.compat import ensure_torchvision
 from iqa_robustness.errors import ImageContractError, WeightsError
 from iqa_robustness.images import from_uint8
 from iqa_robustness.metrics.natural_scene import grey_levels
@@ -127,9 +126,9 @@ def test_equals_the_published_algorithm(metric: Niqe, parameters: dict[str, np.n
     assert metric(images).dtype == torch.float32
 
 
+@pytest.mark.usefixtures("torchvision")
 def test_agrees_with_pyiqa(metric: Niqe, parameters: dict[str, np.ndarray]) -> None:
     """Its window is float32 and its `imresize` mirrors without repeating the border pixel."""
-    ensure_torchvision()
     pytest.importorskip("pyiqa")
     from pyiqa.archs.niqe_arch import niqe
 

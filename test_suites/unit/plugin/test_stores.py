@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import s3fs
 
 from iqa_robustness.bench.sources import ImageTar
 from iqa_robustness.cli import main
@@ -34,6 +33,7 @@ def test_a_run_on_s3_and_a_judgement_from_there(project: Any, bucket: str, lines
     assert "wholly-secret" not in said
     assert "AKIAEXAMPLE" not in said
     # A copy of it is a store like any other.
+    s3fs = pytest.importorskip("s3fs")
     s3fs.S3FileSystem.clear_instance_cache()
     assert main(["store", "merge", f"{bucket}/team", str(project.path / "copy")]) == 0
     assert len(project.records("copy")) == 1

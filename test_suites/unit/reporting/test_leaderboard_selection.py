@@ -45,7 +45,8 @@ def test_the_preset_that_is_best_on_the_first_half_is_reported_on_the_other(stor
     assert found.on_report["strong"].mean == pytest.approx(10)
     assert found.optimism == pytest.approx(25)
     # The other way round: another seed's halves are other ones, and the choice may be too.
-    assert selected_on_held_out(presets, measure="d_score", seed=0) == found
+    # By their text: a single cell has no deviation, and NaN equals nothing.
+    assert repr(selected_on_held_out(presets, measure="d_score", seed=0)) == repr(found)
 
 
 def test_correlations_are_better_when_they_are_higher(stored: Any) -> None:

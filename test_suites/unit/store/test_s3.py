@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import s3fs
 
 from iqa_robustness.errors import CorruptEntryError, ExitCode, StoreError
 from iqa_robustness.store import Entry, Key, Store
+
+s3fs = pytest.importorskip("s3fs")
 
 KEY = Key({"stage": "cell", "number": 1})
 OTHER = Key({"stage": "cell", "number": 2})

@@ -25,6 +25,8 @@ from iqa_robustness.training.adversarial_recipe import AdversarialRecipe
 from iqa_robustness.training.label_penalty import LabelPenalty
 from iqa_robustness.training.ranks import Ranks
 
+pytestmark = pytest.mark.usefixtures("torchvision")
+
 Picture = Callable[..., np.ndarray]
 SHORT = AdversarialRecipe(penalty="none", epsilon=4 / 255, epochs=3, batch=4, side=32, learning_rate=3e-3)
 

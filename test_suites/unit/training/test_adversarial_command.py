@@ -23,6 +23,8 @@ from iqa_robustness.errors import ExitCode
 from iqa_robustness.images import encode_png, from_uint8
 from iqa_robustness.metrics.trained import read_trained
 
+pytestmark = pytest.mark.usefixtures("torchvision")
+
 Picture = Callable[..., np.ndarray]
 # Runs the command line with a checkpoint after every step.
 EAGER = (

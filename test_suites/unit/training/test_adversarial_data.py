@@ -13,11 +13,15 @@ from hypothesis import strategies as st
 
 from iqa_robustness.datasets.base import Dataset, Item, MosKind
 from iqa_robustness.errors import ConfigurationError
+from iqa_robustness.training import adversarial_data
 from iqa_robustness.training.adversarial_data import Views, split
 from iqa_robustness.training.adversarial_recipe import AdversarialRecipe
 
 Picture = Callable[..., np.ndarray]
 RECIPE = AdversarialRecipe(side=32, views=2)
+
+
+pytestmark = pytest.mark.usefixtures("torchvision")
 
 
 class Few(Dataset):
@@ -67,6 +71,16 @@ def test_the_seed_decides_and_too_few_contents_are_refused() -> None:
     assert split(contents, seed=1) != split(contents, seed=2)
     with pytest.raises(ConfigurationError, match="2 contents are too few"):
         split(["a", "b", "a"], seed=0)
+
+
+def test_without_torchvision_it_says_what_to_install(few: Few, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ModuleNotFoundError("No module named 'torchvision'")
+
+    monkeypatch.setattr(adversarial_data, "ensure_torchvision", fail)
+    with pytest.raises(ConfigurationError, match="cannot be imported: No module named") as raised:
+        Views(few, [1, 3], RECIPE, purpose="training")
+    assert "pip install torchvision" in raised.value.fix
 
 
 def test_a_view_is_a_square_as_it_is_or_mirrored(few: Few) -> None:

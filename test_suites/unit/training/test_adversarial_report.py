@@ -18,6 +18,8 @@ from iqa_robustness.training.adversarial_data import Views
 from iqa_robustness.training.adversarial_recipe import AdversarialRecipe
 from iqa_robustness.training.adversarial_report import Calibrated, calibrated, report
 
+pytestmark = pytest.mark.usefixtures("torchvision")
+
 RECIPE = AdversarialRecipe(side=16, batch=4, epsilon=4 / 255)
 
 

@@ -35,6 +35,8 @@ from iqa_robustness.training.diffusion import (
 from iqa_robustness.training.network_fit import Schedule
 from iqa_robustness.training.progress import Progress
 
+pytestmark = pytest.mark.usefixtures("diffusion")
+
 SHORT = Schedule(steps=6, batch=2, learning_rate=2e-3, weight_decay=0.0, averaging=0.9)
 RECIPE = Recipe(schedule=SHORT, channels=(8, 16), seed=4)
 LEVELS = NoiseSchedule(linear_betas())

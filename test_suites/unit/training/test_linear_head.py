@@ -80,7 +80,7 @@ def test_without_penalty_it_is_least_squares() -> None:
     features, targets, weights = problem()
     head = fit_linear_heads(features, targets, weights, penalties=[0.0])[0]
     design = np.column_stack([features.numpy(), np.ones(len(features))]) * np.sqrt(weights.numpy())[:, None]
-    solution, *_ = np.linalg.lstsq(design, (targets * weights.sqrt()).numpy())
+    solution, *_ = np.linalg.lstsq(design, (targets * weights.sqrt()).numpy(), rcond=None)
     expected = features.numpy() @ solution[:-1] + solution[-1]
     assert head.scores(features).tolist() == pytest.approx(expected.tolist(), rel=1e-9)
 

@@ -35,7 +35,7 @@ NOISY = torch.linspace(-1, 1, 3 * 8 * 8).reshape(1, 3, 8, 8)
 
 
 @pytest.fixture(scope="module")
-def model() -> NoiseModel:
+def model(diffusion: None) -> NoiseModel:
     torch.manual_seed(1)
     return NoiseModel(small_network((8, 16)), NoiseSchedule(linear_betas(200, 1e-3, 0.03))).eval()
 
@@ -110,6 +110,7 @@ def test_a_model_of_the_hub_is_taken_from_its_cache(
     assert "hf download someone/another" in raised.value.fix
 
 
+@pytest.mark.usefixtures("diffusion")
 def test_a_checkpoint_of_guided_diffusion_is_converted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_their_names: Callable[..., dict[str, Any]]
 ) -> None:
@@ -137,6 +138,7 @@ def test_its_bare_name_is_the_one_in_the_folder_of_weights(kept: Path) -> None:
 # --- what is bundled --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("diffusion")
 def test_the_bundled_model_is_the_declared_one() -> None:
     files = model_files("")
     assert sha256_of(files.tensors) == BUNDLED_SHA256

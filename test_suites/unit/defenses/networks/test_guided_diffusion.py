@@ -36,10 +36,11 @@ def filled(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @pytest.fixture(scope="module")
-def reduced() -> Any:
+def reduced(diffusion: None) -> Any:
     return guided_network(channels=(32, 32, 64, 64), attention_levels=(2, 3), head_channels=32).eval()
 
 
+@pytest.mark.usefixtures("diffusion")
 def test_the_published_checkpoint_has_this_layout(
     layout: Callable[..., tuple[int, str]], in_their_names: Callable[..., dict[str, Tensor]]
 ) -> None:

@@ -35,7 +35,7 @@ class Oracle(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def model() -> NoiseModel:
+def model(diffusion: None) -> NoiseModel:
     torch.manual_seed(0)
     return NoiseModel(small_network((8, 16, 24)), SCHEDULE).eval()
 
@@ -71,6 +71,7 @@ def test_the_level_of_noise_is_told_to_the_network(model: NoiseModel) -> None:
         assert not torch.allclose(model.at(noisy, 5), model.at(noisy, 500), atol=1e-3)
 
 
+@pytest.mark.usefixtures("diffusion")
 def test_the_small_network_has_no_attention_and_few_parameters() -> None:
     network = small_network((16, 48, 96))
     assert not [name for name, _ in network.named_modules() if "attention" in name and name.endswith("to_q")]

@@ -14,6 +14,7 @@ from iqa_robustness.errors import ConfigurationError
 SCHEDULE = NoiseSchedule(linear_betas())
 
 
+@pytest.mark.usefixtures("diffusion")
 def test_it_is_the_linear_schedule_of_diffusers() -> None:
     theirs = diffusers().DDPMScheduler(num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
     assert len(SCHEDULE) == len(theirs) == 1000

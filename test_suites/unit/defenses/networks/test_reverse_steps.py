@@ -30,6 +30,7 @@ def state(channels: int) -> tuple[Tensor, Tensor]:
     return noisy, torch.randn((2, channels, 6, 7), generator=generator).clamp(-1, 1)
 
 
+@pytest.mark.usefixtures("diffusion")
 @pytest.mark.parametrize("variance", ["fixed_small", "fixed_large", "learned_range"])
 @pytest.mark.parametrize("path", [(9, 8), (1, 0, -1), (49, 39, 29, 19, 9), (19, 3, 0, -1)])
 def test_ddpm_is_that_of_diffusers(variance: str, path: tuple[int, ...]) -> None:
@@ -43,6 +44,7 @@ def test_ddpm_is_that_of_diffusers(variance: str, path: tuple[int, ...]) -> None
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=2e-5)
 
 
+@pytest.mark.usefixtures("diffusion")
 def test_ddim_is_that_of_diffusers() -> None:
     theirs: Any = diffusers().DDIMScheduler(**LINEAR, clip_sample=True)
     theirs.set_timesteps(100)
