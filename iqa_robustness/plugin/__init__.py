@@ -43,8 +43,8 @@ __all__ = [
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Before anything is configured, and after pytest-xdist has counted its workers.
 
-    A plan tells other plugins to keep quiet. What ends badly with workers is refused: allure-pytest deletes results when
-    it is configured.
+    A plan tells other plugins to keep quiet. What ends badly with workers is refused: allure-pytest deletes results
+    when it is configured.
     """
     if is_asked(config):
         config.pluginmanager.register(PlanRun(config), PLAN)

@@ -6,14 +6,14 @@ from typing import Any
 
 from iqa_robustness.errors import ExitCode
 
-# The whole interval of the medium attack, 35.6 to 80.7, is beyond its bound by next to nothing: of such failures one in
+# The whole interval of the medium attack, 34.4 to 80.7, is beyond its bound by next to nothing: of such failures one in
 # forty is chance, and with six checks there are six chances. The strong one is beyond by four times its bound.
 THRESHOLDS = """
     version: 1
     defaults: {nonadaptive: {d_score: {max: 20}}}
     rules:
       - match: {metric: "own:Fragile", strength: medium}
-        thresholds: {d_score: {max: 35}}
+        thresholds: {d_score: {max: 34}}
 """
 EDGE, CLEAR = (f"nonadaptive:own:Fragile/none/ifgsm/{strength}" for strength in ("medium", "strong"))
 OPTIONS = ("--iqa-metric=own:Contrast,own:Fragile", "--iqa-strength=weak,medium,strong")
