@@ -66,7 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(summary, "iqa_robustness_summary")
         config.pluginmanager.register(Doubts(summary.session, summary.outcomes), "iqa_robustness_doubts")
         if has_workers(config):
-            distribution = Distribution(summary.session, summary.outcomes)
+            distribution = Distribution(summary.session, summary.outcomes, summary.expected)
             config.pluginmanager.register(distribution, "iqa_robustness_distribution")
 
 

@@ -32,11 +32,13 @@ class Distribution:
     Args:
         session: of this process.
         outcomes: of the run; gets what no worker was left for.
+        expected: gets the seconds that each cell will take, by its name, once they are known.
     """
 
-    def __init__(self, session: RobustnessSession, outcomes: Outcomes) -> None:
+    def __init__(self, session: RobustnessSession, outcomes: Outcomes, expected: dict[str, float]) -> None:
         self.session = session
         self.outcomes = outcomes
+        self.expected = expected
         self.announced: list[Announced | None] = []
         self.scheduling: CellScheduling | None = None
         self._cells: dict[str, Announced] = {}
@@ -137,6 +139,7 @@ class Distribution:
     def _units(self, collection: Sequence[str]) -> list[list[tuple[int, float]]]:
         """Cells by group; other items by class or module, after them."""
         seconds = self._seconds()
+        self.expected.update(seconds)
         units: dict[object, list[tuple[int, float]]] = {}
         for number, (nodeid, cell) in enumerate(zip(collection, self.announced, strict=True)):
             if cell is None:

@@ -31,7 +31,7 @@ class TerminalProgress:
             self._shown = False
         elif done and spent > self.PATIENCE:
             left = spent / done * (total - done)
-            self._write(f"\r\033[K  {stage}: {done} of {total} images, about {_spoken(left)} left")
+            self._write(f"\r\033[K  {stage}: {done} of {total} images, about {spoken_seconds(left)} left")
             self._shown = True
 
     def _write(self, text: str) -> None:
@@ -43,7 +43,8 @@ class TerminalProgress:
                 sys.stderr.flush()
 
 
-def _spoken(seconds: float) -> str:
+def spoken_seconds(seconds: float) -> str:
+    """`45 s`, `12 min`, `3.4 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

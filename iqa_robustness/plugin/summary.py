@@ -16,6 +16,7 @@ from iqa_robustness.plugin.outcomes import (
     received_left_out,
     received_notes,
 )
+from iqa_robustness.plugin.progress import spoken_seconds
 from iqa_robustness.plugin.session import RobustnessSession
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ _PULSE = 30.0
 class Summary:
     """Registered where reports arrive: the controller, or a run without workers.
 
+    `expected` is what each cell will cost, by its name, in any unit; whoever knows fills it in.
+
     Args:
         session: of this process.
     """
@@ -36,6 +39,7 @@ class Summary:
         self.session = session
         self.outcomes = Outcomes()
         self.written: list[Path] = []
+        self.expected: dict[str, float] = {}
         self._began = self._last_pulse = time.monotonic()
         self._total = 0
 
@@ -58,10 +62,16 @@ class Summary:
         if now - self._last_pulse < _PULSE or done >= self._total:
             return
         self._last_pulse = now
-        left = (now - self._began) / done * (self._total - done)
+        left = spoken_seconds((now - self._began) * (1 / self._part_done() - 1))
         reporter = self.session.config.pluginmanager.getplugin("terminalreporter")
         if reporter is not None:
-            reporter.write_line(f"\niqa-robustness: {done} of {self._total} cells, about {left / 60:.1f} min left")
+            reporter.write_line(f"\niqa-robustness: {done} of {self._total} cells, about {left} left")
+
+    def _part_done(self) -> float:
+        """Of the whole run, 0 to 1: by cost where it is known, since the dearest cells come first, else by number."""
+        spent = sum(self.expected.get(name, 0.0) for name in self.outcomes.cells)
+        whole = sum(self.expected.values())
+        return spent / whole if 0 < spent < whole else len(self.outcomes.cells) / self._total
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: object, error: object) -> None:

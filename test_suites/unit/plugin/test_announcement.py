@@ -49,7 +49,7 @@ class Config:
 
 def distribution(store: Path, *, from_store: bool = False) -> Distribution:
     session: Any = SimpleNamespace(config=Config(from_store=from_store), store_url=str(store))
-    return Distribution(session, Outcomes())
+    return Distribution(session, Outcomes(), {})
 
 
 def test_items_arrive_as_they_were_sent() -> None:
@@ -96,6 +96,7 @@ def test_units_follow_groups_and_what_cells_took(tmp_path: Path, recorded: dict[
     units = controller._units(ids)
     assert [[number for number, _ in unit] for unit in units] == [[0, 3], [1, 4], [2], [5]]
     seconds = {number: seconds for unit in units for number, seconds in unit}
+    assert controller.expected == {c.name: seconds[number] for c, number in zip(CELLS[:3], (0, 2, 3), strict=True)}
     assert seconds[1] == seconds[4] == seconds[5] == 0, "other tests come after the cells"
     if first == 1:
         assert seconds[2] == 1e4
