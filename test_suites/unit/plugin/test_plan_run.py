@@ -33,9 +33,8 @@ def test_a_plan_is_of_the_selected_items_and_leaves_no_trace(project: Any, lines
     result = project.run("--iqa-plan", ".", "--junitxml=junit.xml", "--alluredir=allure")
     assert result.ret == 0
     assert rows_of(result)[0][:5] == ["own:Contrast", "nonadaptive", "3", "0", "3"]
-    result.stdout.fnmatch_lines(
-        ["*processor-hours on cpu; at best * with one worker", "tests without a cell: 1", "*no tests ran*"]
-    )
+    result.stdout.fnmatch_lines(["*processor-hours on cpu; at best * with one worker", "tests without a cell: 1"])
+    assert result.parseoutcomes().keys() <= {"warnings"}
     text = lines(result)
     assert "missing" not in text
     assert "image-quality robustness" not in text
