@@ -18,7 +18,7 @@ BACKWARD = 2
 # Of attacks that say nothing of their steps: one gradient.
 _ONE = 1
 # Certified defenses score clean, attacked, placebo and, once more, clean images, n noisy samples of each.
-_STATES = 4
+CERTIFIED_STATES = 4
 
 Group = tuple[str, ...]
 """Cells that share adversarial images: attacked metric, attack, strength, goal; of clean cells the metric alone."""
@@ -108,7 +108,7 @@ def _own_passes(cell: Cell) -> Passes:
     images = images_of(cell)
     samples = cell.n0 + cell.n if defense.kind == "certified" else 1
     # Clean and attacked by the bare metric, and each state by the defended one.
-    total = Passes(forwards=images * (2 + _STATES * samples if cell.attack else 1 + samples))
+    total = Passes(forwards=images * (2 + CERTIFIED_STATES * samples if cell.attack else 1 + samples))
     if not cell.attack:
         return total
     if cell.scenario == "adaptive":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from iqa_robustness import defenses
 from iqa_robustness.bench.cell import Cell
-from iqa_robustness.bench.estimate import images_of
+from iqa_robustness.bench.estimate import CERTIFIED_STATES, images_of
 
 # PNG files of photographs with an attack's noise, bytes a pixel (measured on the bundled set).
 _PNG_BYTES = 2.2
@@ -17,8 +17,6 @@ _PNG_BYTES = 2.2
 _CELL_BYTES = 42_000
 _IMAGE_BYTES = 200
 _DRAW_BYTES = 10
-# Certified defenses draw for clean, attacked, placebo and, once more, clean images.
-_STATES = 4
 _MEBIBYTE = 2**20
 
 
@@ -61,4 +59,4 @@ def _image_sets(cell: Cell) -> list[tuple[str, ...]]:
 def _draws(cell: Cell) -> int:
     """Scores that are kept of an image besides the one that counts."""
     certified = defenses.registry.resolve(cell.defense).kind == "certified"
-    return cell.n * (_STATES if cell.attack else 1) if certified else 0
+    return cell.n * (CERTIFIED_STATES if cell.attack else 1) if certified else 0

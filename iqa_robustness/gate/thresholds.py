@@ -110,6 +110,9 @@ Bounds = Annotated[
     dict[Annotated[str, AfterValidator(_known("measure", lambda: MEASURES))], Bound], AfterValidator(_ratcheted)
 ]
 
+DECLARATIONS = ("known_weakness", "waiver")
+"""Keys of a rule that declare a weakness; `declared: false` takes both back."""
+
 
 class Match(StrictModel):
     """Which cells a rule is about: names or patterns, one or a list; every key given must match."""
@@ -149,18 +152,16 @@ class Rule(StrictModel):
 
     @model_validator(mode="after")
     def _says_something(self) -> Rule:
-        if all(said is None for said in (self.tier, *self.declarations)) and not self.thresholds:
+        if (
+            all(said is None for said in (self.tier, self.known_weakness, self.waiver, self.declared))
+            and not self.thresholds
+        ):
             raise ValueError("give thresholds, tier, known_weakness, waiver or declared: false")
         if self.known_weakness is not None and self.waiver is not None:
             raise ValueError("a weakness is known for good or waived for a while; keep known_weakness or waiver")
         if self.declared is False and (self.known_weakness is not None or self.waiver is not None):
             raise ValueError("a rule cannot declare a weakness and take it back; keep one of them")
         return self
-
-    @property
-    def declarations(self) -> tuple[object, ...]:
-        """What it says of weaknesses; None for each it says nothing of."""
-        return self.known_weakness, self.waiver, self.declared
 
 
 class ThresholdsModel(StrictModel):
@@ -254,10 +255,10 @@ class Thresholds:
             for name, bound in rule.thresholds.items():
                 bounds[name], origin[name] = bound, self.lines.get(("rules", number, "thresholds", name), 0)
             if rule.declared is False:
-                for key in ("known_weakness", "waiver"):
+                for key in DECLARATIONS:
                     found.pop(key, None)
                     origin.pop(key, None)
-            for key in ("tier", "known_weakness", "waiver"):
+            for key in ("tier", *DECLARATIONS):
                 if getattr(rule, key) is not None:
                     found[key], origin[key] = getattr(rule, key), self.lines.get(("rules", number, key), 0)
         return CellThresholds(bounds=bounds, origin=origin, **found)

@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from iqa_robustness.reporting.spoken_time import spoken_time
+
 
 class TerminalProgress:
     """Rewrites one line on a terminal: stage, images done, time left. Silent in pipes, CI logs and workers."""
@@ -31,7 +33,7 @@ class TerminalProgress:
             self._shown = False
         elif done and spent > self.PATIENCE:
             left = spent / done * (total - done)
-            self._write(f"\r\033[K  {stage}: {done} of {total} images, about {spoken_seconds(left)} left")
+            self._write(f"\r\033[K  {stage}: {done} of {total} images, about {spoken_time(left)} left")
             self._shown = True
 
     def _write(self, text: str) -> None:
@@ -41,10 +43,3 @@ class TerminalProgress:
             if sys.stderr.isatty():
                 sys.stderr.write(text)
                 sys.stderr.flush()
-
-
-def spoken_seconds(seconds: float) -> str:
-    """`45 s`, `12 min`, `3.4 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -16,8 +16,8 @@ from iqa_robustness.plugin.outcomes import (
     received_left_out,
     received_notes,
 )
-from iqa_robustness.plugin.progress import spoken_seconds
 from iqa_robustness.plugin.session import RobustnessSession
+from iqa_robustness.reporting.spoken_time import spoken_time
 
 if TYPE_CHECKING:
     from iqa_robustness.reporting.gallery import Gallery
@@ -62,7 +62,7 @@ class Summary:
         if now - self._last_pulse < _PULSE or done >= self._total:
             return
         self._last_pulse = now
-        left = spoken_seconds((now - self._began) * (1 / self._part_done() - 1))
+        left = spoken_time((now - self._began) * (1 / self._part_done() - 1))
         reporter = self.session.config.pluginmanager.getplugin("terminalreporter")
         if reporter is not None:
             reporter.write_line(f"\niqa-robustness: {done} of {self._total} cells, about {left} left")

@@ -13,6 +13,7 @@ from iqa_robustness.bench.plan import BETWEEN, Selection, parsed_patterns, plann
 from iqa_robustness.bench.shards import Shard
 from iqa_robustness.errors import ConfigurationError
 from iqa_robustness.reporting.columns import aligned
+from iqa_robustness.reporting.spoken_time import spoken_time
 
 _AXES = ("metric", "defense", "attack", "strength", "scenario")
 _HEADS = (
@@ -133,12 +134,3 @@ def _spoken_hours(hours: float | None) -> str:
 
 def _spoken(workers: int) -> str:
     return "one worker" if workers == 1 else f"{workers} workers"
-
-
-def spoken_time(seconds: float | None) -> str:
-    """`45 s`, `12 min`, `3.4 h`; a dash where nothing was measured."""
-    if seconds is None:
-        return "–"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"

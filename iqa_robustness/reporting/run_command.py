@@ -18,7 +18,8 @@ from iqa_robustness.bench.runners.recipe import Recipe
 from iqa_robustness.bench.watchdog import time_limit
 from iqa_robustness.errors import CapabilityError, ConfigurationError, ExitCode
 from iqa_robustness.gate.verdict import PRECEDENCE
-from iqa_robustness.reporting.plan_command import add_selection_arguments, selected_cells, spoken_time
+from iqa_robustness.reporting.plan_command import add_selection_arguments, selected_cells
+from iqa_robustness.reporting.spoken_time import spoken_time
 
 
 @dataclass(frozen=True, kw_only=True)

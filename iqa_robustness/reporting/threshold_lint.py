@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from iqa_robustness.axes import Axes
 from iqa_robustness.gate.measurements import MEASURES
-from iqa_robustness.gate.thresholds import Match, Thresholds
+from iqa_robustness.gate.thresholds import DECLARATIONS, Match, Thresholds
 from iqa_robustness.gate.waivers import SOON
 from iqa_robustness.reporting.threshold_explanation import spoken_match
 
@@ -81,7 +81,7 @@ def _rules(
 def _in_force(thresholds: Thresholds, order: Sequence[int]) -> set[tuple[int, str]]:
     last: dict[str, int] = {}
     for number in order:
-        taken_back = [key for key in ("known_weakness", "waiver") if key in last]
+        taken_back = [key for key in DECLARATIONS if key in last]
         if thresholds.rules[number].declared is False and taken_back:
             for key in taken_back:
                 del last[key]
@@ -92,7 +92,7 @@ def _in_force(thresholds: Thresholds, order: Sequence[int]) -> set[tuple[int, st
 
 def _said(thresholds: Thresholds, number: int) -> list[str]:
     rule = thresholds.rules[number]
-    keys = ("tier", "known_weakness", "waiver", "declared")
+    keys = ("tier", *DECLARATIONS, "declared")
     return [*rule.thresholds, *(key for key in keys if getattr(rule, key) is not None)]
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from iqa_robustness.plugin import summary as module
-from iqa_robustness.plugin.progress import spoken_seconds
 from iqa_robustness.plugin.summary import Summary
 
 
@@ -65,8 +64,3 @@ def test_the_last_cell_needs_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(monkeypatch, total=1)
     run.finished("one", after=600)
     assert run.lines == []
-
-
-@pytest.mark.parametrize(("seconds", "said"), [(45.4, "45 s"), (90, "2 min"), (720, "12 min"), (12240, "3.4 h")])
-def test_times_are_said_as_people_do(seconds: float, said: str) -> None:
-    assert spoken_seconds(seconds) == said

@@ -16,7 +16,7 @@ from iqa_robustness.bench.profiles import profile
 from iqa_robustness.bench.runners.local import LocalRunner
 from iqa_robustness.cli import main
 from iqa_robustness.errors import ExitCode
-from iqa_robustness.reporting.plan_command import described, spoken_time
+from iqa_robustness.reporting.plan_command import described
 from iqa_robustness.store import Store
 
 PLANTED = "iqa_robustness.metrics.planted:Vulnerable"
@@ -143,10 +143,3 @@ def test_the_footer_names_only_sources_that_there_are() -> None:
     assert "1.00 processor-hours on cpu; at best 60 min with one worker" in none
     assert "as in records of the store\n" not in none.replace("as in records of the store, else", "")
     assert "of the machine" in none
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(None, "–"), (0, "0 s"), (89, "89 s"), (90, "2 min"), (5399, "90 min"), (36_000, "10.0 h")]
-)
-def test_times_are_said_in_their_unit(seconds: float | None, text: str) -> None:
-    assert spoken_time(seconds) == text

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import errno
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 
 from iqa_robustness.errors import CorruptEntryError, StoreError
@@ -30,15 +27,9 @@ def source(tmp_path: Path) -> Store:
     return store
 
 
-@pytest.fixture(params=["local", "memory"])
-def target(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    if request.param == "local":
-        yield Store(tmp_path / "target")
-        return
-    place = f"iqa-{uuid.uuid4().hex}"
-    yield Store(f"memory://{place}/target")
-    fsspec.filesystem("memory").rm(f"/{place}", recursive=True)
+@pytest.fixture
+def target(url: str) -> Store:
+    return Store(url)
 
 
 def required(entry: Entry | None) -> Entry:

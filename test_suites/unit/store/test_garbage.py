@@ -6,12 +6,10 @@ import os
 import socket
 import subprocess
 import sys
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 from filelock import FileLock
 
@@ -35,15 +33,9 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
-@pytest.fixture(params=["local", "memory"])
-def either(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    if request.param == "local":
-        yield Store(tmp_path / "store")
-        return
-    place = f"iqa-{uuid.uuid4().hex}"
-    yield Store(f"memory://{place}/store")
-    fsspec.filesystem("memory").rm(f"/{place}", recursive=True)
+@pytest.fixture
+def either(url: str) -> Store:
+    return Store(url)
 
 
 def stage(store: Store, **document: Any) -> str:

@@ -10,12 +10,9 @@ import subprocess
 import sys
 import textwrap
 import threading
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 
 from iqa_robustness.errors import ConfigurationError, CorruptEntryError, ExitCode, StoreError
@@ -24,18 +21,6 @@ from iqa_robustness.store import scratch as scratches
 
 KEY = Key({"stage": "cell", "epsilon": 2 / 255, "images": ["a", "b"]})
 FILES = {"record.parquet": b"numbers" * 100, "images.tar": bytes(range(256)) * 40}
-
-
-@pytest.fixture(params=["local", "memory"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Where a store is: a folder, or an object store of fsspec."""
-    if request.param == "local":
-        yield str(tmp_path / "store")
-        return
-    place = f"memory://iqa-{uuid.uuid4().hex}/store"
-    yield place
-    fs = fsspec.filesystem("memory")
-    fs.rm(place.removeprefix("memory://").partition("/")[0], recursive=True)
 
 
 @pytest.fixture
